@@ -1,0 +1,1 @@
+"""Streaming speech recognition and audio generation on state-space models."""

@@ -1,0 +1,2 @@
+if __name__ != "audiomamba.conf":
+    raise ImportError(f"import audiomamba.conf, not {__name__}")

@@ -1,0 +1,2 @@
+if __name__ != "audiomamba.kernels":
+    raise ImportError(f"import audiomamba.kernels, not {__name__}")
