@@ -1,0 +1,74 @@
+"""Which implementation of an op runs: picked by device, checked, logged once.
+
+Every op has the same three implementations, each in the module of that name in the op's folder:
+
+=============  =========================  ====================================================
+``reference``  any device                 the definition, a plain loop that autograd understands
+``cpu``        CPU tensors                fast without a compiler
+``gpu``        CUDA and ROCm tensors      Triton; with ``TRITON_INTERPRET=1`` CPU tensors as well
+=============  =========================  ====================================================
+
+Nothing falls back silently: asking for one that cannot run here raises ``BackendError``.
+"""
+
+import logging
+import os
+from importlib.util import find_spec
+from typing import Final
+
+import torch
+
+from audiomamba.errors import BackendError
+
+__all__ = ["IMPLEMENTATIONS", "INTERPRETED", "LIBRARY", "pick"]
+
+IMPLEMENTATIONS: Final = ("reference", "cpu", "gpu")
+BY_DEVICE: Final = {"cpu": "cpu", "cuda": "gpu", "meta": "cpu"}
+HAS_TRITON: Final = find_spec("triton") is not None
+# Triton decides when a kernel is decorated, so the variable counts at import time only.
+INTERPRETED: Final = os.environ.get("TRITON_INTERPRET") == "1"
+
+# All ops share one namespace, torch.ops.audiomamba. Library.define/impl costs a tenth of the host
+# time that the custom_op decorator costs per call.
+LIBRARY: Final = torch.library.Library("audiomamba", "FRAGMENT")  # type: ignore[no-untyped-call]
+
+_log = logging.getLogger(__name__)
+_logged: set[tuple[str, str, str]] = set()
+
+
+def pick(op: str, device: torch.device, implementation: str | None = None) -> str:
+    """Name the implementation that runs ``op`` on ``device``.
+
+    Args:
+        op: Name of the op, for messages.
+        device: Where the op's tensors lie.
+        implementation: One of ``IMPLEMENTATIONS``, or None for the one made for the device.
+
+    Raises:
+        BackendError: the implementation is unknown or cannot run here; the message says what
+            is missing.
+    """
+    name = implementation or BY_DEVICE.get(device.type, "reference")
+    missing = _missing(name, device.type)
+    if missing is not None:
+        raise BackendError(f"{op}: implementation {name!r} {missing}")
+    # Logging would break the graph of torch.compile; the same call is logged when run eagerly.
+    if not torch.compiler.is_compiling() and (op, device.type, name) not in _logged:
+        _logged.add((op, device.type, name))
+        _log.info("%s on %s: %s", op, device.type, name)
+    return name
+
+
+def _missing(name: str, device: str) -> str | None:
+    """Say why an implementation cannot run on a device type, or None if it can."""
+    if name == "reference" or (name == "cpu" and device in ("cpu", "meta")):
+        return None
+    if name == "cpu":
+        return f"wants CPU tensors, got {device}; use 'gpu' or 'reference'"
+    if name != "gpu":
+        return f"is unknown; there are {', '.join(IMPLEMENTATIONS)}"
+    if not HAS_TRITON:
+        return "needs the package triton, which is not installed; use 'reference'"
+    if device != "cuda" and not INTERPRETED:
+        return f"wants tensors on a GPU, got {device}; move them, or set TRITON_INTERPRET=1"
+    return None

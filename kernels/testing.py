@@ -1,0 +1,94 @@
+"""What the ops' tests share: places to run in, poisoned memory, the measure of error."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiomamba.kernels.dispatch import INTERPRETED
+
+__all__ = ["PLACES", "Place", "assert_near", "poisoned", "relative_error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An implementation and the device its tests put their tensors on."""
+
+    implementation: str
+    device: str
+    interpreted: bool = False  # thousands of times slower: tiny shapes only
+
+
+_no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="gpu: no GPU here")
+_not_interpreted = pytest.mark.skipif(
+    not INTERPRETED, reason="gpu-interpreted: TRITON_INTERPRET=1 is not set"
+)
+
+# For pytest.mark.parametrize("place", PLACES). `-m gpu` runs the last alone.
+PLACES: Final = [
+    pytest.param(Place("reference", "cpu"), id="reference"),
+    pytest.param(Place("cpu", "cpu"), id="cpu"),
+    pytest.param(
+        Place("gpu", "cpu", interpreted=True), id="gpu-interpreted", marks=_not_interpreted
+    ),
+    pytest.param(Place("gpu", "cuda"), id="gpu", marks=[pytest.mark.gpu, _no_gpu]),
+]
+
+
+@contextlib.contextmanager
+def poisoned() -> Iterator[None]:
+    """Fill what ``torch.empty`` and its kin return with NaN, so that unwritten memory is seen.
+
+    Integers are filled with their least value. As a fixture: ``usefixtures("poison")``.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in (
+            (torch, "empty"),
+            (torch, "empty_like"),
+            (torch, "empty_strided"),
+            (Tensor, "new_empty"),
+            (Tensor, "new_empty_strided"),
+        ):
+            patch.setattr(owner, name, _filling(getattr(owner, name)))
+        yield
+
+
+def _filling(allocate: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def allocate_poisoned(*args: Any, **kwargs: Any) -> Tensor:
+        out = allocate(*args, **kwargs)
+        with torch.no_grad():
+            if out.is_floating_point() or out.is_complex():
+                return out.fill_(float("nan"))
+            return out.fill_(True if out.dtype == torch.bool else torch.iinfo(out.dtype).min)
+
+    return allocate_poisoned
+
+
+def relative_error(got: Tensor, want: Tensor) -> float:
+    """``‖got − want‖₂ / ‖want‖₂`` in float64; ``‖got‖₂`` where ``want`` is zero or empty."""
+    wide = torch.complex128 if want.is_complex() else torch.float64
+    got, want = got.detach().to("cpu", wide), want.detach().to("cpu", wide)
+    size = float(torch.linalg.vector_norm(want))
+    error = float(torch.linalg.vector_norm(got - want))
+    return error / size if size > 0 else error
+
+
+def assert_near(got: Tensor, want: Tensor, bound: float, name: str = "out") -> None:
+    """Check shape and relative error, and that no single value is far off.
+
+    A single value may miss by ten times what rounding ``want`` to ``got``'s dtype costs at most,
+    or by ``bound`` times the largest value, whichever is more. NaN anywhere fails.
+    """
+    assert got.shape == want.shape, f"{name}: shape {tuple(got.shape)}, want {tuple(want.shape)}"
+    error = relative_error(got, want)
+    assert error <= bound, f"{name}: relative error {error:.2e} > {bound:.0e}"
+    if want.numel():
+        want = want.detach().cpu()
+        rounding = float((want.to(got.dtype).to(want.dtype) - want).abs().max())
+        worst = float((got.detach().cpu().to(want.dtype) - want).abs().max())
+        most = max(10 * rounding, bound * float(want.abs().max()))
+        assert worst <= most, f"{name}: largest error {worst:.2e} > {most:.2e}"
