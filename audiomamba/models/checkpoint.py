@@ -1,0 +1,93 @@
+"""Checkpoints: a folder with ``config.json``, ``model.safetensors``, the vocabulary and a card.
+
+Matrices may be stored in bf16, or in int8 with one float32 scale a row (``NAME.scale``); they are
+widened to float32 when loaded.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from audiomamba.errors import ModelError
+
+__all__ = ["load_weights", "quantize_rows", "read_config", "save_weights"]
+
+SCALE = ".scale"
+Storage = Literal["float32", "bf16", "int8"]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The mapping in ``config.json``.
+
+    Raises:
+        ModelError: there is none, or it is not JSON.
+    """
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    except FileNotFoundError:
+        raise ModelError(f"{folder}: not a checkpoint, config.json is missing") from None
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{folder}/config.json: not JSON ({error})") from None
+    return config
+
+
+def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """``weight (out, in)`` as int8 and one scale a row, ``(out,)`` float32; error <= scale / 2."""
+    scale = weight.abs().amax(1).clamp(min=1e-12) / 127
+    return torch.round(weight / scale[:, None]).to(torch.int8), scale
+
+
+def save_weights(folder: Path, weights: dict[str, Tensor], *, storage: Storage = "float32") -> None:
+    """Write ``model.safetensors`` into ``folder``.
+
+    ``storage`` says how linear maps are kept; whatever is not a matrix, or is small, stays float32:
+    decays, step sizes, norms and convolutions are sensitive and weigh next to nothing.
+    """
+    from safetensors.torch import save_file
+
+    out: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        tensor = tensor.detach().float().cpu().contiguous()
+        if storage != "float32" and _is_linear(name, tensor):
+            if storage == "int8":
+                tensor, scale = quantize_rows(tensor)
+                out[name + SCALE] = scale
+            else:
+                tensor = tensor.to(torch.bfloat16)
+        out[name] = tensor
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(out, folder / "model.safetensors", metadata={"format": "pt", "storage": storage})
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """Read ``model.safetensors`` (or its parts ``model-*.safetensors``) as float32 tensors.
+
+    Raises:
+        ModelError: no such file, or it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder}: not a checkpoint, model.safetensors is missing")
+    stored: dict[str, Tensor] = {}
+    try:
+        for file in files:
+            stored |= load_file(file)
+    except SafetensorError as error:
+        raise ModelError(f"{folder}: weights are damaged ({error})") from None
+    weights: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        if name.endswith(SCALE) and name.removesuffix(SCALE) in stored:
+            continue
+        scale = stored.get(name + SCALE)
+        weights[name] = tensor.float() if scale is None else tensor.float() * scale[:, None]
+    return weights
+
+
+def _is_linear(name: str, tensor: Tensor) -> bool:
+    return tensor.dim() == 2 and name.endswith(".weight") and tensor.numel() >= 4096

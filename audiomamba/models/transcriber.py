@@ -1,0 +1,165 @@
+"""The streaming transcriber: log-mel features to the probabilities of word pieces, frame by frame."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from audiomamba.audio.mel import MelConfig
+from audiomamba.errors import ConfigError
+from audiomamba.models.subsample import FACTOR, Subsampler, SubsamplerState
+from audiomamba.nn import LayerConfig, Norm, Stack, StackConfig, StackState, gather, scatter_
+
+__all__ = ["Transcriber", "TranscriberConfig", "TranscriberOutput", "TranscriberState"]
+
+
+def _default_stack() -> StackConfig:
+    return StackConfig(
+        width=320,
+        layers=[
+            LayerConfig(dynamics="lti", count=4, state_size=32, ffn_conv_taps=15),
+            LayerConfig(dynamics="selective", count=10),
+        ],
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class TranscriberConfig:
+    """Shape of a transcriber."""
+
+    vocabulary: int = 512  # pieces, the blank (id 0) among them
+    mel: MelConfig = field(default_factory=MelConfig)
+    subsample_channels: list[int] = field(default_factory=lambda: [32, 64])
+    stack: StackConfig = field(default_factory=_default_stack)
+    inter_layer: int = 8  # layers before the intermediate CTC head; 0 = no such head
+    phone_layer: int = 6  # layers before the phone head, a training aid; 0 = no such head
+    phones: int = 178  # symbols of the synthesiser's alphabet
+    activity: bool = True  # a head that says whether somebody speaks
+    emission_delay_s: float = 0.0  # mean seconds from a word's end to its last piece, measured
+
+    def __post_init__(self) -> None:
+        depth = len(self.stack.each())
+        for name in ("inter_layer", "phone_layer"):
+            if not 0 <= getattr(self, name) < depth:
+                raise ConfigError(f"{name} must be in 0..{depth - 1}, got {getattr(self, name)}")
+        if len(self.subsample_channels) != 2:
+            raise ConfigError(
+                f"subsample_channels wants two numbers, got {self.subsample_channels}"
+            )
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one frame of the encoder to the next."""
+        return FACTOR * self.mel.hop / self.mel.sample_rate
+
+
+class TranscriberOutput(NamedTuple):
+    """Logits a frame of 40 ms; those of the training heads are None where there is no such head."""
+
+    logits: Tensor  # (B, T, vocabulary)
+    inter_logits: Tensor | None  # (B, T, vocabulary)
+    phone_logits: Tensor | None  # (B, T, phones)
+    activity: Tensor | None  # (B, T)
+
+
+class TranscriberState(NamedTuple):
+    subsample: SubsamplerState
+    stack: StackState
+
+
+class TapHead(nn.Module):
+    """Norm and linear map of the residual stream inside the stack."""
+
+    def __init__(self, width: int, classes: int, eps: float) -> None:
+        super().__init__()
+        self.norm = Norm(width, eps)
+        self.out = nn.Linear(width, classes)
+
+    def forward(self, residual: Tensor) -> Tensor:
+        y, _ = self.norm(residual, None)
+        return self.out(y)  # type: ignore[no-any-return]
+
+
+class Transcriber(nn.Module):
+    """Subsampling, a stack of LTI and selective layers, and CTC heads; purely causal.
+
+    Latency is taken as emission delay: the network is trained to write a piece a little after it
+    was spoken, so there is no look-ahead to wait for. Design: models.md (a.4) in brief: complex
+    LTI with local convolutions first, selective layers once the signal is compressed.
+    """
+
+    mel_mean: Tensor
+    mel_scale: Tensor
+
+    def __init__(self, config: TranscriberConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, eps = config.stack.width, config.stack.norm_eps
+        first, second = config.subsample_channels
+        self.register_buffer("mel_mean", torch.zeros(config.mel.bins))
+        self.register_buffer("mel_scale", torch.ones(config.mel.bins))
+        self.subsample = Subsampler(config.mel.bins, width, (first, second))
+        self.stack = Stack(config.stack)
+        self.out = nn.Linear(width, config.vocabulary)
+        if config.inter_layer:
+            self.inter = TapHead(width, config.vocabulary, eps)
+        if config.phone_layer:
+            self.phone = TapHead(width, config.phones, eps)
+        if config.activity:
+            self.active = nn.Linear(width, 1)
+
+    def set_feature_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Fix the normalisation of the features: mean and deviation a bin, ``(bins,)`` each."""
+        self.mel_mean.copy_(mean)
+        self.mel_scale.copy_(1.0 / std)
+
+    def init_state(
+        self, batch: int, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+    ) -> TranscriberState:
+        """The state before the first frame of ``batch`` streams."""
+        return TranscriberState(
+            self.subsample.init_state(batch, device=device, dtype=dtype),
+            self.stack.init_state(batch, device=device, dtype=dtype),
+        )
+
+    def forward(
+        self, features: Tensor, state: TranscriberState | None = None
+    ) -> tuple[TranscriberOutput, TranscriberState]:
+        """All heads over ``features (B, 4 T, bins)``, log-mel as the front end makes it."""
+        x, subsampled = self._subsample(features, None if state is None else state.subsample)
+        c = self.config
+        taps = sorted({layer for layer in (c.inter_layer, c.phone_layer) if layer})
+        y, tapped, stack = self.stack.forward_with_taps(
+            x, None if state is None else state.stack, taps=taps
+        )
+        stream = dict(zip(taps, tapped, strict=True))
+        out = TranscriberOutput(
+            self.out(y),
+            self.inter(stream[c.inter_layer]) if c.inter_layer else None,
+            self.phone(stream[c.phone_layer]) if c.phone_layer else None,
+            self.active(y)[..., 0] if c.activity else None,
+        )
+        return out, TranscriberState(subsampled, stack)
+
+    def transcribe(
+        self, features: Tensor, state: TranscriberState
+    ) -> tuple[Tensor, TranscriberState]:
+        """The logits alone, ``(B, T, vocabulary)``: what recognition needs."""
+        x, subsampled = self._subsample(features, state.subsample)
+        y, stack = self.stack(x, state.stack)
+        return self.out(y), TranscriberState(subsampled, stack)
+
+    def step_(self, features: Tensor, pool: TranscriberState, slots: Tensor) -> Tensor:
+        """Logits ``(M, T, vocabulary)`` of ``features (M, 4 T, bins)``; rows ``slots`` advance."""
+        x, subsampled = self._subsample(features, gather(pool.subsample, slots))
+        scatter_(pool.subsample, slots, subsampled)
+        return self.out(self.stack.step_(x, pool.stack, slots))  # type: ignore[no-any-return]
+
+    def _subsample(
+        self, features: Tensor, state: SubsamplerState | None
+    ) -> tuple[Tensor, SubsamplerState]:
+        out: tuple[Tensor, SubsamplerState] = self.subsample(
+            (features - self.mel_mean) * self.mel_scale, state
+        )
+        return out

@@ -1,0 +1,82 @@
+"""One residual layer: a mixer and a feed-forward part, each behind an RMS norm."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiomamba.kernels.norm import norm
+from audiomamba.nn.config import LayerConfig
+from audiomamba.nn.feedforward import FeedForward, FeedForwardState
+from audiomamba.nn.mixer import Mixer, MixerState
+
+__all__ = ["Block", "BlockState", "Norm"]
+
+
+class BlockState(NamedTuple):
+    mixer: MixerState
+    ffn: FeedForwardState
+
+
+class Norm(nn.Module):
+    """RMS norm that first adds to the float32 residual stream (kernels.norm)."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``(norm(x + residual) in x's dtype, x + residual in float32)``."""
+        return norm(x, self.weight, residual=residual, eps=self.eps)
+
+
+class Block(nn.Module):
+    """``r += x; x = mixer(norm(r)); r += x; x = ffn(norm(r))``.
+
+    What a part adds travels beside the stream and is added by the next norm, in one pass over
+    memory. Without a feed-forward part the block is exactly Mamba's.
+    """
+
+    def __init__(self, width: int, config: LayerConfig, *, dropout: float, eps: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.norm = Norm(width, eps)
+        self.mixer = Mixer(width, config)
+        self.has_ffn = config.ffn > 0
+        if self.has_ffn:
+            self.ffn_norm = Norm(width, eps)
+            self.ffn = FeedForward(width, round(config.ffn * width), config.ffn_conv_taps)
+
+    def init_state(
+        self, batch: int, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+    ) -> BlockState:
+        """The state before the first frame of ``batch`` streams."""
+        ffn = self.ffn.init_state(batch, device=device, dtype=dtype) if self.has_ffn else ()
+        return BlockState(self.mixer.init_state(batch, device=device, dtype=dtype), ffn)
+
+    def forward(
+        self, x: Tensor, residual: Tensor | None, state: BlockState | None = None
+    ) -> tuple[Tensor, Tensor, BlockState]:
+        """``x (B, T, width)`` and the stream it is to be added to; both after the block."""
+        y, residual = self.norm(x, residual)
+        x, mixer = self.mixer(y, None if state is None else state.mixer)
+        x = F.dropout(x, self.dropout, self.training)
+        ffn: FeedForwardState = ()
+        if self.has_ffn:
+            y, residual = self.ffn_norm(x, residual)
+            x, ffn = self.ffn(y, None if state is None else state.ffn)
+            x = F.dropout(x, self.dropout, self.training)
+        return x, residual, BlockState(mixer, ffn)
+
+    def step_(
+        self, x: Tensor, residual: Tensor | None, pool: BlockState, slots: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One frame of every row, ``x (M, width)``; rows ``slots`` of ``pool`` advance in place."""
+        y, residual = self.norm(x, residual)
+        x = self.mixer.step_(y, pool.mixer, slots)
+        if self.has_ffn:
+            y, residual = self.ffn_norm(x, residual)
+            x = self.ffn.step_(y, pool.ffn, slots)
+        return x, residual

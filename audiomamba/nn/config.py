@@ -1,0 +1,61 @@
+"""What a stack is made of: one entry a run of equal layers.
+
+The switch the project is named for is ``dynamics``, one word a layer: ``lti`` (S4D; right for
+waveforms and the first acoustic layers) or ``selective`` (S6; right once the signal is compressed
+or tokenised). Block, state protocol and checkpoint format stay the same.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from audiomamba.errors import ConfigError
+
+__all__ = ["Dynamics", "LayerConfig", "StackConfig"]
+
+Dynamics = Literal["lti", "selective"]
+
+
+@dataclass(kw_only=True, slots=True)
+class LayerConfig:
+    """A run of equal layers: a gated state-space mixer and a feed-forward part."""
+
+    dynamics: Dynamics = "selective"
+    count: int = 1
+    expand: int = 2  # channels of the mixer over the width of the stack
+    state_size: int = 16  # states a channel; for lti real numbers, so half as many complex pairs
+    conv_taps: int = 4  # of the short causal convolution before the dynamics
+    dt_rank: int = 0  # of the projection that makes the step size; 0 = width / 16, rounded up
+    dt_min: float = 1e-3  # smallest step size at the start, in frames
+    dt_max: float = 1e-1  # largest step size at the start, in frames
+    discretization: Literal["zoh", "bilinear"] = "zoh"  # lti alone
+    ffn: float = 2.0  # width of the feed-forward part over that of the stack; 0 = none
+    ffn_conv_taps: int = 0  # of the causal convolution on its gate; 0 = none
+
+    def __post_init__(self) -> None:
+        for name in ("count", "expand", "state_size", "conv_taps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"layer: {name} must be at least 1, got {getattr(self, name)}")
+        if self.dynamics == "lti" and self.state_size % 2:
+            raise ConfigError(f"layer: lti wants an even state_size, got {self.state_size}")
+        if not 0 < self.dt_min <= self.dt_max:
+            raise ConfigError(
+                f"layer: wants 0 < dt_min <= dt_max, got {self.dt_min}, {self.dt_max}"
+            )
+
+
+@dataclass(kw_only=True, slots=True)
+class StackConfig:
+    """A stack of residual blocks over one width."""
+
+    width: int = 320
+    layers: list[LayerConfig] = field(default_factory=lambda: [LayerConfig()])
+    dropout: float = 0.0  # on what a mixer or feed-forward part adds to the residual stream
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or not self.layers:
+            raise ConfigError(f"stack: wants a width and layers, got {self.width}, {self.layers}")
+
+    def each(self) -> list[LayerConfig]:
+        """One entry a layer."""
+        return [layer for layer in self.layers for _ in range(layer.count)]

@@ -1,0 +1,68 @@
+"""Time-invariant dynamics (S4D): a diagonal complex linear filter a channel, the same at all times."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiomamba.kernels.lti import lti, lti_step_
+from audiomamba.nn.config import LayerConfig
+
+__all__ = ["Lti"]
+
+
+class Lti(nn.Module):
+    """``channels`` filters of ``state_size / 2`` complex states each, gated by ``silu(z)``.
+
+    Source: Gu, Gupta, Goel and Ré, "On the Parameterization and Initialization of Diagonal State
+    Space Models", 2022; S4D-Lin: Re A = -1/2, Im A = pi n, B = 1.
+    """
+
+    B: Tensor
+
+    def __init__(self, channels: int, width: int, config: LayerConfig) -> None:
+        super().__init__()
+        pairs = config.state_size // 2
+        self.channels, self.pairs = channels, pairs
+        self.discretization = config.discretization
+        low, high = math.log(config.dt_min), math.log(config.dt_max)
+        self.log_dt = nn.Parameter(torch.rand(channels) * (high - low) + low)
+        self.A_log_real = nn.Parameter(torch.full((channels, pairs), math.log(0.5)))
+        self.A_imag = nn.Parameter(math.pi * torch.arange(pairs).float().repeat(channels, 1))
+        self.C = nn.Parameter(torch.randn(channels, pairs, 2) * math.sqrt(0.5))
+        self.D = nn.Parameter(torch.ones(channels))
+        self.register_buffer("B", torch.ones(channels, pairs, dtype=torch.cfloat), persistent=False)
+
+    def init_state(
+        self, batch: int, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Zeros, ``(batch, channels, pairs, 2)``: real and imaginary part last."""
+        return torch.zeros(batch, self.channels, self.pairs, 2, device=device, dtype=dtype)
+
+    def forward(self, u: Tensor, z: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``u``, ``z (B, T, channels)`` to ``y (B, T, channels)``, gated by ``silu(z)``."""
+        A, C, dt = self._system()
+        y, state = lti(
+            u,
+            A,
+            self.B,
+            C,
+            dt,
+            D=self.D.float(),
+            discretization=self.discretization,
+            initial_state=state,
+        )
+        return y * F.silu(z), state
+
+    def step_(self, u: Tensor, z: Tensor, pool: Tensor, slots: Tensor) -> Tensor:
+        """One frame of every row: ``u``, ``z (M, channels)``; rows ``slots`` of ``pool`` advance."""
+        A, C, dt = self._system()
+        y = lti_step_(
+            u, A, self.B, C, dt, pool, slots, D=self.D.float(), discretization=self.discretization
+        )
+        return y * F.silu(z)
+
+    def _system(self) -> tuple[Tensor, Tensor, Tensor]:
+        A = torch.complex(-torch.exp(self.A_log_real.float()), self.A_imag.float())
+        return A, torch.view_as_complex(self.C.float().contiguous()), torch.exp(self.log_dt.float())

@@ -1,0 +1,34 @@
+"""Linear maps into and out of time-contiguous memory.
+
+The scan and the convolution read a channel's samples one after another, so they want time
+contiguous; products want channels contiguous. Swapping the operands of the product (W·Xᵀ) writes
+one layout from the other in a single GEMM, without a transposing copy. Logical shapes stay
+``(B, T, D)`` everywhere: only strides differ.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["from_time_contiguous", "to_time_contiguous"]
+
+
+def to_time_contiguous(x: Tensor, weight: Tensor) -> Tensor:
+    """``x (B, T, d)`` times ``weight (D, d)``: a ``(B, T, D)`` view of ``(D, B, T)`` memory."""
+    B, T, d = x.shape
+    if T == 1:
+        return F.linear(x, weight)
+    y = torch.mm(weight, x.reshape(B * T, d).t())
+    return y.view(-1, B, T).permute(1, 2, 0)
+
+
+def from_time_contiguous(x: Tensor, weight: Tensor) -> Tensor:
+    """``x (B, T, D)`` in ``(D, B, T)`` memory times ``weight (d, D)``: contiguous ``(B, T, d)``.
+
+    Any other strides are right too, at the price of a copy.
+    """
+    B, T, D = x.shape
+    if T == 1:
+        return F.linear(x, weight)
+    flat = x.permute(2, 0, 1).reshape(D, B * T)
+    return torch.mm(flat.t(), weight.t()).view(B, T, -1)
