@@ -1,37 +1,21 @@
-"""Checkpoints: a folder with ``config.json``, ``model.safetensors``, the vocabulary and a card.
+"""Weights of a checkpoint: ``model.safetensors``.
 
 Matrices may be stored in bf16, or in int8 with one float32 scale a row (``NAME.scale``); they are
 widened to float32 when loaded.
 """
 
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from audiomamba.errors import ModelError
 
-__all__ = ["load_weights", "quantize_rows", "read_config", "save_weights"]
+__all__ = ["Storage", "load_weights", "quantize_rows", "save_weights"]
 
 SCALE = ".scale"
 Storage = Literal["float32", "bf16", "int8"]
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The mapping in ``config.json``.
-
-    Raises:
-        ModelError: there is none, or it is not JSON.
-    """
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    except FileNotFoundError:
-        raise ModelError(f"{folder}: not a checkpoint, config.json is missing") from None
-    except json.JSONDecodeError as error:
-        raise ModelError(f"{folder}/config.json: not JSON ({error})") from None
-    return config
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,5 +47,5 @@ class LanguageModel(nn.Module):
         return F.linear(y, self.head.weight), state
 
     def step_(self, tokens: Tensor, pool: StackState, slots: Tensor) -> Tensor:
-        """``tokens (M, T)`` to logits ``(M, T, vocabulary)``; rows ``slots`` of ``pool`` advance."""
+        """``tokens (M, T)`` to logits ``(M, T, vocabulary)``; rows ``slots`` advance."""
         return F.linear(self.stack.step_(self.embedding(tokens), pool, slots), self.head.weight)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.errors import ModelError
-from audiomamba.models.checkpoint import read_config
+from audiomamba.models.checkpoint_files import read_config
 from audiomamba.models.language import LanguageModel, LanguageModelConfig
 from audiomamba.nn import LayerConfig, StackConfig
 

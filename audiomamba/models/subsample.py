@@ -53,7 +53,7 @@ class Subsampler(nn.Module):
         B, frames, bins = features.shape
         if frames % FACTOR or bins != self.bins:
             raise ShapeError(
-                f"subsampler: wants (B, a multiple of {FACTOR}, {self.bins}), got {tuple(features.shape)}"
+                f"subsampler: wants (B, n * {FACTOR}, {self.bins}), got {tuple(features.shape)}"
             )
         if state is None:
             state = self.init_state(B, device=features.device, dtype=features.dtype)

@@ -1,4 +1,4 @@
-"""The streaming transcriber: log-mel features to the probabilities of word pieces, frame by frame."""
+"""The streaming transcriber: log-mel features to probabilities of word pieces, frame by frame."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple

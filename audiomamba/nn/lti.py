@@ -1,4 +1,4 @@
-"""Time-invariant dynamics (S4D): a diagonal complex linear filter a channel, the same at all times."""
+"""Time-invariant dynamics (S4D): diagonal complex linear filters, the same at all times."""
 
 import math
 
@@ -56,7 +56,7 @@ class Lti(nn.Module):
         return y * F.silu(z), state
 
     def step_(self, u: Tensor, z: Tensor, pool: Tensor, slots: Tensor) -> Tensor:
-        """One frame of every row: ``u``, ``z (M, channels)``; rows ``slots`` of ``pool`` advance."""
+        """One frame of every row, ``u``, ``z (M, channels)``; rows ``slots`` advance in place."""
         A, C, dt = self._system()
         y = lti_step_(
             u, A, self.B, C, dt, pool, slots, D=self.D.float(), discretization=self.discretization

@@ -56,7 +56,7 @@ class Selective(nn.Module):
         )
 
     def step_(self, u: Tensor, z: Tensor, pool: Tensor, slots: Tensor) -> Tensor:
-        """One frame of every row: ``u``, ``z (M, channels)``; rows ``slots`` of ``pool`` advance."""
+        """One frame of every row, ``u``, ``z (M, channels)``; rows ``slots`` advance in place."""
         low, B, C = self._split(self.x_proj(u))
         return scan_step_(
             u,

@@ -51,7 +51,7 @@ class Stack(nn.Module):
     def forward_with_taps(
         self, x: Tensor, state: StackState | None, *, taps: Sequence[int]
     ) -> tuple[Tensor, list[Tensor], StackState]:
-        """As :meth:`forward`, and the float32 residual stream after ``taps[i]`` layers, in order."""
+        """As :meth:`forward`, and the float32 residual stream after ``taps`` layers, in order."""
         if x.dim() != 3 or x.shape[-1] != self.width:
             raise ShapeError(f"stack: wants (B, T, {self.width}), got {tuple(x.shape)}")
         residual: Tensor | None = None

@@ -1,0 +1,200 @@
+"""Listening: a trained transcriber, its vocabulary and a stream of words."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from audiomamba.audio import files
+from audiomamba.config import from_mapping, to_mapping
+from audiomamba.errors import ModelError
+from audiomamba.models.checkpoint import Storage, load_weights, save_weights
+from audiomamba.models.checkpoint_files import read_config, write_config
+from audiomamba.models.recognition import Recognition, Samples
+from audiomamba.models.subsample import FACTOR
+from audiomamba.models.transcriber import Transcriber, TranscriberConfig, TranscriberState
+from audiomamba.text.ctc import DecoderConfig
+from audiomamba.text.events import Event, Final, Word
+from audiomamba.text.vocabulary import Vocabulary
+
+__all__ = ["LIVE_BLOCK", "Listener", "Stream", "Transcript", "save_listener"]
+
+LIVE_BLOCK = 4
+"""Encoder frames a block of a live stream: 160 ms."""
+FILE_BLOCK = 64
+"""Encoder frames a block of a file; larger products use a processor better."""
+READ_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said in a recording.
+
+    Attributes:
+        text: The words, separated by spaces.
+        words: With times in seconds from the first sample, and confidences in 0..1.
+        seconds: Length of the recording.
+    """
+
+    text: str
+    words: list[Word]
+    seconds: float
+
+
+class Stream:
+    """One live stream, from :meth:`Listener.stream`; its memory does not grow with its length."""
+
+    def __init__(self, model: Transcriber, recognition: Recognition) -> None:
+        self._model = model
+        self._recognition = recognition
+        self.channels = recognition.channels
+        self._device = next(model.parameters()).device
+        self._state: TranscriberState = model.init_state(1, device=self._device)
+        self._finished = False
+
+    def feed(self, samples: Samples) -> list[Event]:
+        """Take samples ``(n,)`` or ``(n, channels)``, float32 in -1..1, any n; return what changed.
+
+        Raises:
+            AudioError: the samples are of another shape or not finite, or the stream is finished.
+        """
+        if self._finished:
+            raise ModelError("stream: is finished; open a new one")
+        self._recognition.push(samples)
+        return self._run()
+
+    def finish(self) -> list[Event]:
+        """End the stream: the last words come, nothing can be fed any more."""
+        if self._finished:
+            return []
+        self._finished = True
+        self._recognition.push_end()
+        return self._run() + self._recognition.finish()
+
+    @torch.inference_mode()
+    def _run(self) -> list[Event]:
+        events: list[Event] = []
+        while (block := self._recognition.next_block()) is not None:
+            features = torch.from_numpy(block).to(self._device)[None]
+            logits, self._state = self._model.transcribe(features, self._state)
+            log_probs = F.log_softmax(logits[0].float(), -1).cpu().numpy()
+            events += self._recognition.accept(log_probs)
+        return events
+
+
+class Listener:
+    """A transcriber that can be used: ``load("listen-en")`` makes one."""
+
+    def __init__(self, model: Transcriber, vocabulary: Vocabulary, name: str) -> None:
+        self.model = model.eval()
+        self.vocabulary = vocabulary
+        self.name = name
+        self.config: TranscriberConfig = model.config
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, device: str | torch.device = "cpu") -> "Listener":
+        """Load a checkpoint folder.
+
+        Raises:
+            ModelError: a file is missing or damaged, or the checkpoint is of another kind.
+        """
+        config = read_config(folder)
+        if config.get("kind") != "transcriber":
+            raise ModelError(f"{folder}: wants a transcriber, got kind {config.get('kind')!r}")
+        model = Transcriber(from_mapping(TranscriberConfig, config["model"]))
+        missing, unexpected = model.load_state_dict(load_weights(folder), strict=False)
+        if missing or unexpected:
+            raise ModelError(f"{folder}: weights missing {missing[:3]}, left over {unexpected[:3]}")
+        vocabulary = Vocabulary.load(folder / "tokenizer.model")
+        return cls(model.to(device), vocabulary, folder.name)
+
+    def decoder_config(self, **changes: Any) -> DecoderConfig:
+        """Decoding as this model wants it, with ``changes``."""
+        config = DecoderConfig(
+            frame_s=self.config.frame_s, emission_delay_s=self.config.emission_delay_s
+        )
+        return replace(config, **changes)
+
+    def recognition(
+        self,
+        *,
+        sample_rate: int = 16_000,
+        channels: int = 1,
+        block: int = LIVE_BLOCK,
+        decoder: DecoderConfig | None = None,
+    ) -> Recognition:
+        """All of a stream but the model's own state, for those who run the model themselves."""
+        return Recognition(
+            self.vocabulary,
+            self.config.mel,
+            decoder or self.decoder_config(),
+            block_frames=block * FACTOR,
+            sample_rate=sample_rate,
+            channels=channels,
+        )
+
+    def stream(
+        self,
+        *,
+        sample_rate: int = 16_000,
+        channels: int = 1,
+        block: int = LIVE_BLOCK,
+        decoder: DecoderConfig | None = None,
+    ) -> Stream:
+        """Open a live stream of samples at ``sample_rate`` (8000 to 48000 Hz)."""
+        recognition = self.recognition(
+            sample_rate=sample_rate, channels=channels, block=block, decoder=decoder
+        )
+        return Stream(self.model, recognition)
+
+    def transcribe(
+        self, audio: str | Path | NDArray[np.float32], *, sample_rate: int = 16_000
+    ) -> Transcript:
+        """Transcribe a file (in constant memory), or samples ``(n,)`` at ``sample_rate``.
+
+        Raises:
+            AudioError: the file cannot be read as audio.
+        """
+        finals: list[Final] = []
+        seconds = 0.0
+        for event in self._events(audio, sample_rate):
+            if isinstance(event, Final):
+                finals.append(event)
+            elif isinstance(event, float):
+                seconds = event
+        words = [word for final in finals for word in final.words]
+        return Transcript(" ".join(final.text for final in finals if final.text), words, seconds)
+
+    def _events(
+        self, audio: str | Path | NDArray[np.float32], sample_rate: int
+    ) -> Iterator[Event | float]:
+        """Events of the whole recording, and after them its length in seconds."""
+        if isinstance(audio, np.ndarray):
+            blocks: Iterator[tuple[int, Samples]] = iter([(sample_rate, audio)])
+        else:
+            blocks = files.stream(audio, READ_S)
+        stream: Stream | None = None
+        samples, rate = 0, sample_rate
+        for rate, block in blocks:
+            if stream is None:
+                channels = block.shape[1] if block.ndim == 2 else 1
+                stream = self.stream(sample_rate=rate, channels=channels, block=FILE_BLOCK)
+            samples += len(block)
+            yield from stream.feed(block if stream.channels > 1 else block.reshape(len(block)))
+        if stream is not None:
+            yield from stream.finish()
+        yield samples / rate
+
+
+def save_listener(
+    folder: Path, listener: Listener, *, storage: Storage = "int8", **extra: Any
+) -> None:
+    """Write a checkpoint folder that :meth:`Listener.from_folder` reads."""
+    write_config(folder, {"kind": "transcriber", **extra, "model": to_mapping(listener.config)})
+    save_weights(folder, listener.model.state_dict(), storage=storage)
+    listener.vocabulary.save(folder / "tokenizer.model")

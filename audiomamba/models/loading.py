@@ -1,0 +1,42 @@
+"""``load`` and ``transcribe``: the library's front door."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiomamba.errors import ModelError
+from audiomamba.models.checkpoint_files import read_config
+from audiomamba.models.listener import Listener, Transcript
+from audiomamba.models.registry import DEFAULT, find
+
+__all__ = ["load", "transcribe"]
+
+
+def load(name: str | Path = DEFAULT, *, device: str = "cpu") -> Listener:
+    """Load a shipped model by name, or a checkpoint folder of one's own.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be read.
+    """
+    folder = find(name)
+    kind = read_config(folder).get("kind")
+    if kind == "transcriber":
+        return Listener.from_folder(folder, device=device)
+    raise ModelError(f"{folder}: kind {kind!r} is not known to this version")
+
+
+def transcribe(
+    audio: str | Path | NDArray[np.float32],
+    *,
+    model: str | Path = DEFAULT,
+    sample_rate: int = 16_000,
+) -> Transcript:
+    """Transcribe a file, or samples ``(n,)`` at ``sample_rate``, with a model that is kept."""
+    return _kept(str(model)).transcribe(audio, sample_rate=sample_rate)
+
+
+@lru_cache(maxsize=1)
+def _kept(name: str) -> Listener:
+    return load(name)
