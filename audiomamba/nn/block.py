@@ -57,16 +57,21 @@ class Block(nn.Module):
         return BlockState(self.mixer.init_state(batch, device=device, dtype=dtype), ffn)
 
     def forward(
-        self, x: Tensor, residual: Tensor | None, state: BlockState | None = None
+        self,
+        x: Tensor,
+        residual: Tensor | None,
+        state: BlockState | None = None,
+        *,
+        resets: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, BlockState]:
         """``x (B, T, width)`` and the stream it is to be added to; both after the block."""
         y, residual = self.norm(x, residual)
-        x, mixer = self.mixer(y, None if state is None else state.mixer)
+        x, mixer = self.mixer(y, None if state is None else state.mixer, resets=resets)
         x = F.dropout(x, self.dropout, self.training)
         ffn: FeedForwardState = ()
         if self.has_ffn:
             y, residual = self.ffn_norm(x, residual)
-            x, ffn = self.ffn(y, None if state is None else state.ffn)
+            x, ffn = self.ffn(y, None if state is None else state.ffn, resets=resets)
             x = F.dropout(x, self.dropout, self.training)
         return x, residual, BlockState(mixer, ffn)
 

@@ -46,7 +46,7 @@ class FeedForward(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, state: FeedForwardState | None = None
+        self, x: Tensor, state: FeedForwardState | None = None, *, resets: Tensor | None = None
     ) -> tuple[Tensor, FeedForwardState]:
         """``x (B, T, width)``, any T, to ``y (B, T, width)`` and the state after it."""
         if not self.conv_taps:
@@ -60,6 +60,7 @@ class FeedForward(nn.Module):
             self.conv_bias.to(gate.dtype),
             activation="silu",
             initial_state=tail,
+            resets=resets,
         )
         return from_time_contiguous(gate * value, self.out_proj.weight), tail
 

@@ -40,7 +40,9 @@ class Lti(nn.Module):
         """Zeros, ``(batch, channels, pairs, 2)``: real and imaginary part last."""
         return torch.zeros(batch, self.channels, self.pairs, 2, device=device, dtype=dtype)
 
-    def forward(self, u: Tensor, z: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, u: Tensor, z: Tensor, state: Tensor | None, resets: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """``u``, ``z (B, T, channels)`` to ``y (B, T, channels)``, gated by ``silu(z)``."""
         A, C, dt = self._system()
         y, state = lti(
@@ -52,6 +54,7 @@ class Lti(nn.Module):
             D=self.D.float(),
             discretization=self.discretization,
             initial_state=state,
+            resets=resets,
         )
         return y * F.silu(z), state
 

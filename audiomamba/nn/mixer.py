@@ -49,8 +49,13 @@ class Mixer(nn.Module):
         tail = torch.zeros(batch, taps - 1, self.channels, device=device, dtype=torch.float32)
         return MixerState(tail, self.dynamics.init_state(batch, device=device, dtype=dtype))
 
-    def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
-        """``x (B, T, width)``, any T, to ``y (B, T, width)`` and the state after it."""
+    def forward(
+        self, x: Tensor, state: MixerState | None = None, *, resets: Tensor | None = None
+    ) -> tuple[Tensor, MixerState]:
+        """``x (B, T, width)``, any T, to ``y (B, T, width)`` and the state after it.
+
+        ``resets (B, T)`` bool: where a new sequence starts inside a row.
+        """
         u, z = to_time_contiguous(x, self.in_proj.weight).chunk(2, dim=-1)
         tail = None if state is None else state.conv.to(u.dtype)
         u, tail = conv(
@@ -59,8 +64,9 @@ class Mixer(nn.Module):
             self.conv_bias.to(u.dtype),
             activation="silu",
             initial_state=tail,
+            resets=resets,
         )
-        y, last = self.dynamics(u, z, None if state is None else state.dynamics)
+        y, last = self.dynamics(u, z, None if state is None else state.dynamics, resets)
         return from_time_contiguous(y, self.out_proj.weight), MixerState(tail, last)
 
     def step_(self, x: Tensor, pool: MixerState, slots: Tensor) -> Tensor:

@@ -40,7 +40,9 @@ class Selective(nn.Module):
         """Zeros, ``(batch, channels, state_size)``."""
         return torch.zeros(batch, self.channels, self.state_size, device=device, dtype=dtype)
 
-    def forward(self, u: Tensor, z: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, u: Tensor, z: Tensor, state: Tensor | None, resets: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """``u``, ``z (B, T, channels)`` to ``y (B, T, channels)``, gated by ``silu(z)``."""
         low, B, C = self._split(from_time_contiguous(u, self.x_proj.weight))
         return scan(
@@ -53,6 +55,7 @@ class Selective(nn.Module):
             z=z,
             delta_bias=self.dt_proj.bias.float(),
             initial_state=state,
+            resets=resets,
         )
 
     def step_(self, u: Tensor, z: Tensor, pool: Tensor, slots: Tensor) -> Tensor:

@@ -43,13 +43,23 @@ class Stack(nn.Module):
         """The state before the first frame of ``batch`` streams."""
         return tuple(block.init_state(batch, device=device, dtype=dtype) for block in self.blocks)  # type: ignore[operator, misc]
 
-    def forward(self, x: Tensor, state: StackState | None = None) -> tuple[Tensor, StackState]:
-        """``x (B, T, width)``, any T, to ``y (B, T, width)`` and the state after it."""
-        y, _, state = self.forward_with_taps(x, state, taps=())
+    def forward(
+        self, x: Tensor, state: StackState | None = None, *, resets: Tensor | None = None
+    ) -> tuple[Tensor, StackState]:
+        """``x (B, T, width)``, any T, to ``y (B, T, width)`` and the state after it.
+
+        ``resets (B, T)`` bool: where a new sequence starts inside a row; nothing before it is seen.
+        """
+        y, _, state = self.forward_with_taps(x, state, taps=(), resets=resets)
         return y, state
 
     def forward_with_taps(
-        self, x: Tensor, state: StackState | None, *, taps: Sequence[int]
+        self,
+        x: Tensor,
+        state: StackState | None,
+        *,
+        taps: Sequence[int],
+        resets: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor], StackState]:
         """As :meth:`forward`, and the float32 residual stream after ``taps`` layers, in order."""
         if x.dim() != 3 or x.shape[-1] != self.width:
@@ -60,7 +70,9 @@ class Stack(nn.Module):
         for depth, block in enumerate(self.blocks):
             if depth in taps:
                 tapped.append(x.float() if residual is None else residual + x)
-            x, residual, last = block(x, residual, None if state is None else state[depth])
+            x, residual, last = block(
+                x, residual, None if state is None else state[depth], resets=resets
+            )
             after.append(last)
         y, _ = self.norm(x, residual)
         return y, tapped, tuple(after)

@@ -1,0 +1,69 @@
+"""The shape of the repository: names that say something, a test for every module."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}
+SOURCES = ("audiomamba", "kernels", "streaming")
+
+COVERED_BY = {
+    "audiomamba/nn": "tests/contracts/test_streaming.py",
+    "audiomamba/models/transcriber.py": "tests/contracts/test_streaming.py",
+    "audiomamba/models/subsample.py": "tests/contracts/test_streaming.py",
+    "audiomamba/models/language.py": "tests/models/test_published.py",
+    "audiomamba/models/checkpoint_files.py": "tests/models/test_checkpoint.py",
+    "audiomamba/models/recognition.py": "tests/models/test_listener.py",
+    "audiomamba/models/loading.py": "tests/models/test_listener.py",
+}
+"""Modules whose test has another name: a contract that many share, or a neighbour's."""
+
+
+def _modules() -> list[Path]:
+    found = []
+    for source in SOURCES:
+        for path in sorted((ROOT / source).rglob("*.py")):
+            inside_link = path.relative_to(ROOT).parts[:2] in {
+                ("audiomamba", name) for name in ("kernels", "streaming", "conf")
+            }
+            if not inside_link and not path.name.startswith(("__", "test_")):
+                found.append(path.relative_to(ROOT))
+    return found
+
+
+def _tests_of(module: Path) -> list[Path]:
+    if module.parts[0] == "kernels":
+        folder = ROOT / module.parent
+        return sorted(folder.glob("test_*.py"))
+    parts = module.parts[1:] if module.parts[0] == "audiomamba" else module.parts
+    mirrored = ROOT / "tests" / Path(*parts).parent / f"test_{module.stem}.py"
+    of_package = ROOT / "tests" / Path(*parts[:-2]) / f"test_{module.parent.name}.py"
+    named = [ROOT / test for prefix, test in COVERED_BY.items() if str(module).startswith(prefix)]
+    return [path for path in (mirrored, of_package, *named) if path.is_file()]
+
+
+@pytest.mark.parametrize("module", _modules(), ids=str)
+def test_every_module_has_a_test(module: Path) -> None:
+    assert _tests_of(module), f"{module} has no test; style.md no. 11 says where it goes"
+
+
+def test_no_name_is_a_dumping_ground() -> None:
+    for source in (*SOURCES, "tests", "demos", "conf"):
+        for path in (ROOT / source).rglob("*"):
+            assert path.stem not in BANNED, f"{path}: name it after what is in it"
+
+
+def test_no_module_is_named_after_a_library() -> None:
+    for module in _modules():
+        assert module.stem not in {"torch", "triton", "numpy", "json", "typing", "websockets"}
+
+
+def test_no_module_is_longer_than_500_lines() -> None:
+    for module in _modules():
+        assert len((ROOT / module).read_text().splitlines()) <= 500, f"{module} is too long"
+
+
+def test_no_kernel_is_tuned_on_a_request() -> None:
+    for module in _modules():
+        assert "@triton.autotune" not in (ROOT / module).read_text(), f"{module} autotunes"
