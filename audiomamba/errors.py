@@ -10,6 +10,7 @@
     ├── ProtocolError   (ValueError)   a peer broke the wire protocol; carries its close code
     ├── ConfigError     (ValueError)   a setting is unknown or out of range
     ├── BackendError    (RuntimeError) an implementation was asked for that cannot run here
+    ├── ConnectionLost  (ConnectionError) a server cannot be reached, refused or went away
     └── Overloaded      (RuntimeError) no capacity now; says when to try again
 
 A message is one line: who, what was wanted, what came, and the cure if there is one.
@@ -19,6 +20,7 @@ __all__ = [
     "AudioError",
     "BackendError",
     "ConfigError",
+    "ConnectionLost",
     "Error",
     "ModelError",
     "Overloaded",
@@ -69,6 +71,19 @@ class ConfigError(Error, ValueError):
 
 class BackendError(Error, RuntimeError):
     """An implementation was asked for that cannot run here."""
+
+
+class ConnectionLost(Error, ConnectionError):
+    """A server cannot be reached, refused or went away.
+
+    Args:
+        message: One line for the caller.
+        close_code: WebSocket close code, 1006 where the connection ended without one.
+    """
+
+    def __init__(self, message: str, *, close_code: int) -> None:
+        super().__init__(message)
+        self.close_code = close_code
 
 
 class Overloaded(Error, RuntimeError):
