@@ -9,7 +9,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,10 +102,8 @@ class ScriptedServer:
             yield self
 
     async def converse(self, socket: ServerConnection) -> None:
-        try:
+        with suppress(ConnectionClosed):
             await self._converse(socket)
-        except ConnectionClosed:
-            pass
 
     async def _converse(self, socket: ServerConnection) -> None:
         assert socket.request is not None
