@@ -1,0 +1,70 @@
+"""Live captions in a terminal: finals scroll up, the present utterance grows on the last line."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+__all__ = ["Captions", "clock"]
+
+
+def clock(seconds: float) -> str:
+    """``m:ss``, with hours where there are any."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Captions:
+    """Shows captions on standard output.
+
+    On a terminal: stable text normal, unstable text dim, a line of status below. Elsewhere: the
+    text of each final, a line each, so that the output can be piped; the status goes nowhere.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._live: Live | None = None
+        self._present = Text()
+        self._status = ""
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def partial(self, start: float, stable: str, unstable: str) -> None:
+        self._present = Text.assemble(
+            (f"{clock(start):>7}  ", "cyan"), stable, (unstable, "dim"), overflow="fold"
+        )
+        self._draw()
+
+    def final(self, start: float, text: str) -> None:
+        self._present = Text()
+        if self._live:
+            line = Text.assemble((f"{clock(start):>7}  ", "cyan"), text, overflow="fold")
+            self._console.print(line)
+        else:
+            self._console.file.write(text + "\n")
+            self._console.file.flush()
+        self._draw()
+
+    def status(self, text: str) -> None:
+        self._status = text
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._live:
+            status = Text(f"         {self._status}", style="dim")
+            body = Text("\n").join([self._present, status]) if self._present else status
+            self._live.update(body, refresh=True)
