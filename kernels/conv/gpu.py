@@ -1,0 +1,362 @@
+"""``conv`` in Triton: forward, backward and step.
+
+A thread owns FRAMES successive frames of a channel and keeps their taps' inputs in registers, so
+each input is loaded about (FRAMES + K - 1) / FRAMES times, not K times, and the backward can
+recompute the activation's slope where it needs it. README.md has the derivation.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from audiomamba.kernels.conv.op import empty_like_layout, register
+from audiomamba.kernels.conv.tiles import Tile, pick_tile
+
+__all__ = ["backward_kernel", "conv", "conv_step_", "forward_kernel", "step_kernel"]
+
+FRAMES = tl.constexpr(8)
+
+
+@triton.jit
+def _sigmoid(z):
+    return 1.0 / (1.0 + tl.exp(-z))
+
+
+@triton.jit
+def _inputs_at(x, h, t, d, T, D, sxt, shk, shd, K: tl.constexpr, STATE: tl.constexpr):
+    """Load inputs at frames t (1, NT) of channels d (BD, 1); frames before 0 lie in the state."""
+    value = tl.load(x + t * sxt, mask=(t >= 0) & (t < T) & (d < D), other=0.0)
+    if STATE:
+        early = (t < 0) & (t > -K) & (d < D)
+        # One operand is zero wherever the other is loaded.
+        value += tl.load(h + (t + (K - 1)) * shk + d * shd, mask=early, other=0.0)
+    return value.to(tl.float32)
+
+
+@triton.jit
+def _segment_at(segment, t, T):
+    """Number of the sequence frame t belongs to; frames before 0 belong to number 0."""
+    return tl.load(segment + t, mask=(t >= 0) & (t < T), other=0)
+
+
+@triton.jit
+def forward_kernel(
+    x, weight, bias, h, segment, y, last,
+    T, D, tiles_d, tiles_t, sxb, sxt, sxd, swd, swk, shb, shk, shd, syb, syt, syd,
+    K: tl.constexpr, KP: tl.constexpr, BD: tl.constexpr, NT: tl.constexpr, BIAS: tl.constexpr,
+    STATE: tl.constexpr, RESETS: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
+):  # fmt: skip
+    """Outputs of BD channels and NT * FRAMES frames of one row; the first tile writes the state."""
+    pid = tl.program_id(0)
+    i_t = pid % tiles_t
+    i_d = (pid // tiles_t) % tiles_d
+    i_b = (pid // tiles_t // tiles_d).to(tl.int64)
+    d = i_d * BD + tl.arange(0, BD)[:, None]
+    if REVERSE:  # in order of processing, time runs down
+        x += (T - 1).to(tl.int64) * sxt
+        y += (T - 1).to(tl.int64) * syt
+        sxt, syt = -sxt, -syt
+    p_x = x + i_b * sxb + d.to(tl.int64) * sxd
+    p_y = y + i_b * syb + d.to(tl.int64) * syd
+    h += i_b * shb
+    segment += i_b * T
+    # Frames count from 0 in each thread; the tile's own offset may need 64 bits.
+    t0 = i_t * (NT * FRAMES)
+    o_t = t0 + tl.arange(0, NT)[None, :] * FRAMES
+
+    w = ()
+    for k in tl.static_range(K):
+        w = w + (tl.load(weight + d * swd + k * swk, mask=d < D, other=0.0).to(tl.float32),)
+    inputs = ()
+    for i in tl.static_range(FRAMES + K - 1):
+        t = o_t + (i - K + 1)
+        inputs = inputs + (_inputs_at(p_x, h, t, d, T, D, sxt, shk, shd, K, STATE),)
+    segments = ()
+    if RESETS:
+        for i in tl.static_range(FRAMES + K - 1):
+            segments = segments + (_segment_at(segment, o_t + (i - K + 1), T),)
+    for j in tl.static_range(FRAMES):
+        z = tl.zeros((BD, NT), tl.float32)
+        if BIAS:
+            z += tl.load(bias + d, mask=d < D, other=0.0).to(tl.float32)
+        for k in tl.static_range(K):
+            tap = w[k] * inputs[j + k]
+            if RESETS:
+                tap = tl.where(segments[j + k] == segments[j + K - 1], tap, 0.0)
+            z += tap
+        if SILU:
+            z *= _sigmoid(z)
+        t = o_t + j
+        tl.store(p_y + t * syt, z.to(y.dtype.element_ty), mask=(t < T) & (d < D))
+    if K > 1:
+        if i_t == 0:
+            o_k = tl.arange(0, KP)[None, :]
+            o_end = T - (K - 1) + o_k
+            value = _inputs_at(p_x, h, o_end, d, T, D, sxt, shk, shd, K, STATE)
+            if RESETS:
+                same = _segment_at(segment, o_end, T) == tl.load(segment + T - 1)
+                value = tl.where(same, value, 0.0)
+            p_last = last + i_b * (K - 1) * D + o_k * D + d
+            tl.store(p_last, value.to(last.dtype.element_ty), mask=(o_k < K - 1) & (d < D))
+
+
+@triton.jit
+def backward_kernel(
+    dy, dlast, x, weight, bias, h, segment, dx, dh, dweight, dbias,
+    T, D, tiles_d, splits, tiles_split,
+    sgb, sgt, sgd, slb, slk, sld, sxb, sxt, sxd, swd, swk, shb, shk, shd, sdb, sdt, sdd,
+    K: tl.constexpr, BD: tl.constexpr, NT: tl.constexpr, BIAS: tl.constexpr, STATE: tl.constexpr,
+    LAST: tl.constexpr, RESETS: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
+):  # fmt: skip
+    """Gradients of BD channels over ``tiles_split`` tiles of time of one row.
+
+    Sums over time stay in registers until the end, one partial a program: (B * splits, D, K).
+    """
+    pid = tl.program_id(0)
+    i_s = pid % splits
+    i_d = (pid // splits) % tiles_d
+    i_b = (pid // splits // tiles_d).to(tl.int64)
+    d = i_d * BD + tl.arange(0, BD)[:, None]
+    if REVERSE:
+        dy += (T - 1).to(tl.int64) * sgt
+        x += (T - 1).to(tl.int64) * sxt
+        dx += (T - 1).to(tl.int64) * sdt
+        sgt, sxt, sdt = -sgt, -sxt, -sdt
+    p_dy = dy + i_b * sgb + d.to(tl.int64) * sgd
+    p_x = x + i_b * sxb + d.to(tl.int64) * sxd
+    p_dx = dx + i_b * sdb + d.to(tl.int64) * sdd
+    h += i_b * shb
+    dlast += i_b * slb
+    segment += i_b * T
+
+    w = ()
+    dw = ()
+    for k in tl.static_range(K):
+        w = w + (tl.load(weight + d * swd + k * swk, mask=d < D, other=0.0).to(tl.float32),)
+        dw = dw + (tl.zeros((BD, NT), tl.float32),)
+    db = tl.zeros((BD, NT), tl.float32)
+    bias_d = tl.zeros((BD, 1), tl.float32)
+    if BIAS:
+        bias_d += tl.load(bias + d, mask=d < D, other=0.0).to(tl.float32)
+
+    first = i_s * tiles_split
+    if STATE:  # the state's gradient lies before frame 0
+        if i_s == 0:
+            first -= 1
+    for i_t in range(first, (i_s + 1) * tiles_split):
+        o_t = i_t * (NT * FRAMES) + tl.arange(0, NT)[None, :] * FRAMES
+        inputs = ()
+        segments = ()
+        # Frame o_t + i - (K - 1); past o_t + FRAMES only the slope of the activation needs them.
+        for i in tl.static_range(FRAMES + 2 * (K - 1)):
+            t = o_t + (i - K + 1)
+            if SILU or i < FRAMES + K - 1:
+                inputs = inputs + (_inputs_at(p_x, h, t, d, T, D, sxt, shk, shd, K, STATE),)
+            if RESETS:
+                segments = segments + (_segment_at(segment, t, T),)
+        dz = ()
+        for i in tl.static_range(FRAMES + K - 1):
+            t = o_t + i
+            g = tl.load(p_dy + t * sgt, mask=(t >= 0) & (t < T) & (d < D), other=0.0)
+            g = g.to(tl.float32)
+            if SILU:
+                z = tl.zeros((BD, NT), tl.float32) + bias_d
+                for k in tl.static_range(K):
+                    tap = w[k] * inputs[i + k]
+                    if RESETS:
+                        tap = tl.where(segments[i + k] == segments[i + K - 1], tap, 0.0)
+                    z += tap
+                s = _sigmoid(z)
+                g *= s * (1.0 + z * (1.0 - s))
+            dz = dz + (g,)
+        sums = ()
+        for k in tl.static_range(K):
+            total = dw[k]
+            for j in tl.static_range(FRAMES):
+                source = inputs[j + k]
+                if RESETS:
+                    source = tl.where(segments[j + k] == segments[j + K - 1], source, 0.0)
+                total += dz[j] * source
+            sums = sums + (total,)
+        dw = sums
+        for j in tl.static_range(FRAMES):
+            t = o_t + j
+            db += dz[j]
+            g = tl.zeros((BD, NT), tl.float32)
+            for k in tl.static_range(K):
+                tap = w[k] * dz[j + K - 1 - k]
+                if RESETS:
+                    same = segments[j + K - 1] == segments[j + 2 * (K - 1) - k]
+                    tap = tl.where(same, tap, 0.0)
+                g += tap
+            if LAST:
+                o_k = t - (T - (K - 1))
+                kept = (o_k >= 0) & (o_k < K - 1) & (d < D)
+                end = tl.load(dlast + o_k * slk + d * sld, mask=kept, other=0.0).to(tl.float32)
+                if RESETS:
+                    end = tl.where(segments[j + K - 1] == tl.load(segment + T - 1), end, 0.0)
+                g += end
+            tl.store(p_dx + t * sdt, g.to(dx.dtype.element_ty), mask=(t >= 0) & (t < T) & (d < D))
+            if STATE:
+                o_k = t + (K - 1)
+                p_dh = dh + i_b * (K - 1) * D + o_k * D + d
+                tl.store(p_dh, g.to(dh.dtype.element_ty), mask=(t < 0) & (o_k >= 0) & (d < D))
+    partial = (i_b * splits + i_s) * D + i_d * BD + tl.arange(0, BD)
+    inside = i_d * BD + tl.arange(0, BD) < D
+    for k in tl.static_range(K):
+        tl.store(dweight + partial * K + k, tl.sum(dw[k], axis=1), mask=inside)
+    if BIAS:
+        tl.store(dbias + partial, tl.sum(db, axis=1), mask=inside)
+
+
+@triton.jit
+def step_kernel(
+    x, weight, bias, pool, slots, y, D, sxm, sxd, swd, swk, spr, spk, spd, sym, syd,
+    K: tl.constexpr, BD: tl.constexpr, BIAS: tl.constexpr, SILU: tl.constexpr,
+):  # fmt: skip
+    """One frame of BD channels of one row; the state moves up by one place."""
+    i_m = tl.program_id(1).to(tl.int64)
+    d = tl.program_id(0) * BD + tl.arange(0, BD)
+    inside = d < D
+    slot = tl.load(slots + i_m).to(tl.int64)
+    p_pool = pool + slot * spr + d * spd
+    newest = tl.load(x + i_m * sxm + d * sxd, mask=inside, other=0.0)
+    newest = newest.to(pool.dtype.element_ty)
+    z = tl.zeros((BD,), tl.float32)
+    if BIAS:
+        z += tl.load(bias + d, mask=inside, other=0.0).to(tl.float32)
+    for k in tl.static_range(K):
+        w = tl.load(weight + d * swd + k * swk, mask=inside, other=0.0).to(tl.float32)
+        if k < K - 1:
+            value = tl.load(p_pool + k * spk, mask=inside, other=0.0)
+            if k > 0:
+                tl.store(p_pool + (k - 1) * spk, value, mask=inside)
+        else:
+            value = newest
+            if k > 0:
+                tl.store(p_pool + (k - 1) * spk, value, mask=inside)
+        z += w * value.to(tl.float32)
+    if SILU:
+        z *= _sigmoid(z)
+    tl.store(y + i_m * sym + d * syd, z.to(y.dtype.element_ty), mask=inside)
+
+
+def _tile(x: Tensor, K: int) -> Tile:
+    return pick_tile(x.shape[1], K, time_contiguous=x.stride(1) < x.stride(2))
+
+
+def _segments(resets: Tensor | None, x: Tensor, reverse: bool) -> Tensor:
+    """Number each row's sequences in order of processing, ``(B, T)`` int32."""
+    if resets is None:
+        return x  # a pointer that is never followed
+    return (resets.flip(1) if reverse else resets).cumsum(1, dtype=torch.int32).contiguous()
+
+
+def _forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    resets: Tensor | None,
+    silu: bool,
+    reverse: bool,
+) -> tuple[Tensor, Tensor]:
+    B, T, D = x.shape
+    K = weight.shape[1]
+    y = empty_like_layout(x)
+    if T == 0 or B == 0:
+        shape = (B, K - 1, D)
+        return y, x.new_zeros(shape) if initial_state is None else initial_state.clone(
+            memory_format=torch.contiguous_format
+        )
+    last = torch.empty((B, K - 1, D), dtype=x.dtype, device=x.device)
+    state = x if initial_state is None else initial_state
+    tile = _tile(x, K)
+    tiles_d = triton.cdiv(D, tile.channels)
+    tiles_t = triton.cdiv(T, tile.threads_time * FRAMES.value)
+    forward_kernel[(B * tiles_d * tiles_t,)](
+        x, weight, bias if bias is not None else x, state, _segments(resets, x, reverse), y, last,
+        T, D, tiles_d, tiles_t, *x.stride(), *weight.stride(), *state.stride(), *y.stride(),
+        K=K, KP=triton.next_power_of_2(max(K - 1, 1)), BD=tile.channels, NT=tile.threads_time,
+        BIAS=bias is not None, STATE=initial_state is not None and K > 1,
+        RESETS=resets is not None and K > 1, SILU=silu, REVERSE=reverse, num_warps=tile.warps,
+    )  # fmt: skip
+    return y, last
+
+
+def _backward(
+    grad_y: Tensor,
+    grad_state: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    resets: Tensor | None,
+    silu: bool,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    B, T, D = x.shape
+    K = weight.shape[1]
+    dx = empty_like_layout(x)
+    dstate = (
+        x.new_empty(0)
+        if initial_state is None
+        else torch.empty((B, K - 1, D), dtype=x.dtype, device=x.device)
+    )
+    if T == 0 or B == 0:
+        if initial_state is not None:
+            dstate = (
+                torch.zeros_like(dstate)
+                if grad_state is None
+                else grad_state.clone(memory_format=torch.contiguous_format)
+            )
+        return (
+            dx,
+            torch.zeros_like(weight),
+            (weight.new_empty(0) if bias is None else torch.zeros_like(bias)),
+            dstate,
+        )
+    tile = _tile(x, K)
+    tiles_d = triton.cdiv(D, tile.channels)
+    tiles_t = triton.cdiv(T, tile.threads_time * FRAMES.value)
+    splits = tile.splits(B * tiles_d, tiles_t)
+    dweight = torch.empty((B * splits, D, K), dtype=torch.float32, device=x.device)
+    dbias = torch.empty((B * splits, D), dtype=torch.float32, device=x.device)
+    state = x if initial_state is None else initial_state
+    end = x if grad_state is None else grad_state
+    backward_kernel[(B * tiles_d * splits,)](
+        grad_y, end, x, weight, bias if bias is not None else x, state,
+        _segments(resets, x, reverse), dx, dstate if initial_state is not None else x,
+        dweight, dbias, T, D, tiles_d, splits, triton.cdiv(tiles_t, splits), *grad_y.stride(),
+        *end.stride(), *x.stride(), *weight.stride(), *state.stride(), *dx.stride(),
+        K=K, BD=tile.channels, NT=tile.threads_time, BIAS=bias is not None,
+        STATE=initial_state is not None and K > 1, LAST=grad_state is not None and K > 1,
+        RESETS=resets is not None and K > 1, SILU=silu, REVERSE=reverse, num_warps=tile.warps,
+    )  # fmt: skip
+    return (
+        dx,
+        dweight.sum(0).to(weight.dtype),
+        weight.new_empty(0) if bias is None else dbias.sum(0).to(bias.dtype),
+        dstate,
+    )
+
+
+def _step_(
+    x: Tensor, weight: Tensor, bias: Tensor | None, pool: Tensor, slots: Tensor, silu: bool
+) -> Tensor:
+    M, D = x.shape
+    y = torch.empty((M, D), dtype=x.dtype, device=x.device)
+    if M == 0:
+        return y
+    block = min(triton.next_power_of_2(D), 256)
+    step_kernel[(triton.cdiv(D, block), M)](
+        x, weight, bias if bias is not None else x, pool, slots.contiguous(), y, D, *x.stride(),
+        *weight.stride(), *pool.stride(), *y.stride(),
+        K=weight.shape[1], BD=block, BIAS=bias is not None, SILU=silu, num_warps=2,
+    )  # fmt: skip
+    return y
+
+
+_operators = register("gpu", _forward, _backward, _step_)
+conv, conv_step_ = _operators.conv, _operators.conv_step_
