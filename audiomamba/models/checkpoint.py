@@ -1,8 +1,4 @@
-"""Weights of a checkpoint: ``model.safetensors``.
-
-Matrices may be stored in bf16, or in int8 with one float32 scale a row (``NAME.scale``); they are
-widened to float32 when loaded.
-"""
+"""Weights of a torch model to and from a checkpoint; checkpoint_files.py has the format."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,11 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from audiomamba.errors import ModelError
+from audiomamba.models.checkpoint_files import SCALE, read_weights
 
 __all__ = ["Storage", "load_weights", "quantize_rows", "save_weights"]
 
-SCALE = ".scale"
 Storage = Literal["float32", "bf16", "int8"]
 
 
@@ -47,30 +42,12 @@ def save_weights(folder: Path, weights: dict[str, Tensor], *, storage: Storage =
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:
-    """Read ``model.safetensors`` (or its parts ``model-*.safetensors``) as float32 tensors.
+    """The weights as float32 tensors.
 
     Raises:
         ModelError: no such file, or it is damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise ModelError(f"{folder}: not a checkpoint, model.safetensors is missing")
-    stored: dict[str, Tensor] = {}
-    try:
-        for file in files:
-            stored |= load_file(file)
-    except SafetensorError as error:
-        raise ModelError(f"{folder}: weights are damaged ({error})") from None
-    weights: dict[str, Tensor] = {}
-    for name, tensor in stored.items():
-        if name.endswith(SCALE) and name.removesuffix(SCALE) in stored:
-            continue
-        scale = stored.get(name + SCALE)
-        weights[name] = tensor.float() if scale is None else tensor.float() * scale[:, None]
-    return weights
+    return {name: torch.from_numpy(array) for name, array in read_weights(folder).items()}
 
 
 def _is_linear(name: str, tensor: Tensor) -> bool:

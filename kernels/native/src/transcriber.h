@@ -1,0 +1,134 @@
+// The whole way from log-mel features to log-probabilities of word pieces.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "audiomamba.h"
+#include "stack.h"
+
+namespace AM_ISA {
+
+class Transcriber {
+ public:
+  explicit Transcriber(const am_transcriber& t)
+      : bins_(t.bins), c1_(t.channels[0]), c2_(t.channels[1]), width_(t.width), eps_(t.eps),
+        mean_(t.mel_mean, t.bins), scale_(t.mel_scale, t.bins), first_(t.first_weight, static_cast<size_t>(c1_) * 9),
+        first_bias_(t.first_bias, c1_), norm_(t.norm, t.width) {
+    second_ = Linear(t.second_weight, t.second_bias, c2_, c1_ * 9, t.int8);
+    project_ = Linear(t.project_weight, t.project_bias, width_, c2_ * (bins_ / 4), t.int8);
+    out_ = Linear(t.out_weight, t.out_bias, t.vocabulary, width_, t.int8);
+    size_t offset = subsample_floats();
+    for (int i = 0; i < t.blocks; i++) {
+      blocks_.emplace_back(t.block[i], width_, t.eps, t.int8);
+      offsets_.push_back(offset);
+      offset += blocks_.back().state_floats();
+    }
+    state_floats_ = offset;
+  }
+
+  size_t state_floats() const { return state_floats_; }
+
+  void run(const float* features, int sessions, int frames, float* const* states, float* log_probs) {
+    const int M = sessions * frames;
+    if (M == 0) return;
+    stream_.reserve(static_cast<size_t>(M) * project_.padded());
+    for (int i = 0; i < sessions; i++)
+      subsample(features + static_cast<size_t>(i) * 4 * frames * bins_, frames, states[i],
+                stream_.get() + static_cast<size_t>(i) * frames * width_);
+    for (size_t b = 0; b < blocks_.size(); b++)
+      blocks_[b].run(stream_.get(), sessions, frames, states, offsets_[b], scratch_);
+    scratch_.normed.reserve(static_cast<size_t>(M) * width_);
+    Block::normalise(stream_.get(), norm_.get(), width_, eps_, M, scratch_.normed.get());
+    const int ld = out_.padded(), vocabulary = out_.outputs();
+    scratch_.wide.reserve(static_cast<size_t>(M) * ld);
+    out_.prepare(scratch_.normed.get(), width_, M, scratch_.rows);
+    out_.run(scratch_.rows, M, scratch_.wide.get(), ld);
+    for (int m = 0; m < M; m++)
+      log_softmax(scratch_.wide.get() + static_cast<size_t>(m) * ld, vocabulary,
+                  log_probs + static_cast<size_t>(m) * vocabulary);
+  }
+
+ private:
+  size_t subsample_floats() const { return bins_ + static_cast<size_t>(c1_) * (bins_ / 2); }
+
+  // Two causal 3x3 convolutions of stride 2 and a linear map, a frame (four feature frames) at a
+  // time. State: the last feature frame, then the last output of the first convolution (c1, bins/2).
+  void subsample(const float* features, int frames, float* state, float* out) {
+    const int half = bins_ / 2, quarter = bins_ / 4;
+    lines_.reserve(static_cast<size_t>(5) * (bins_ + 2));
+    hidden_.reserve(static_cast<size_t>(3) * c1_ * (half + 2));
+    patches_.reserve(static_cast<size_t>(quarter) * c1_ * 9);
+    second_out_.reserve(static_cast<size_t>(quarter) * second_.padded());
+    flat_.reserve(static_cast<size_t>(c2_) * quarter);
+    float *last_line = state, *last_hidden = state + bins_;
+    for (int t = 0; t < frames; t++, features += 4 * bins_, out += width_) {
+      // Lines and rows are kept with a zero on either side, the padding along frequency.
+      float* lines = lines_.get();
+      for (int j = 0; j < 5; j++) {
+        float* line = lines + j * (bins_ + 2);
+        line[0] = line[bins_ + 1] = 0;
+        for (int f = 0; f < bins_; f++)
+          line[1 + f] = j == 0 ? last_line[f] : (features[(j - 1) * bins_ + f] - mean_[f]) * scale_[f];
+      }
+      for (int f = 0; f < bins_; f++) last_line[f] = lines[4 * (bins_ + 2) + 1 + f];
+      float* hidden = hidden_.get();
+      const int row = half + 2;
+      for (int c = 0; c < c1_; c++) {
+        float* rows = hidden + static_cast<size_t>(c) * 3 * row;
+        memset(rows, 0, 3 * row * sizeof(float));
+        memcpy(rows + 1, last_hidden + static_cast<size_t>(c) * half, half * sizeof(float));
+        for (int j = 0; j < 2; j++) first_convolution(lines + 2 * j * (bins_ + 2), c, rows + (1 + j) * row + 1);
+        memcpy(last_hidden + static_cast<size_t>(c) * half, rows + 2 * row + 1, half * sizeof(float));
+      }
+      for (int f = 0; f < quarter; f++) {
+        float* patch = patches_.get() + static_cast<size_t>(f) * c1_ * 9;
+        for (int c = 0; c < c1_; c++)
+          for (int j = 0; j < 3; j++)
+            memcpy(patch + c * 9 + j * 3, hidden + (static_cast<size_t>(c) * 3 + j) * row + 2 * f, 3 * sizeof(float));
+      }
+      second_.prepare(patches_.get(), c1_ * 9, quarter, scratch_.rows);
+      second_.run(scratch_.rows, quarter, second_out_.get(), second_.padded());
+      for (int f = 0; f < quarter; f++)
+        for (int c = 0; c < c2_; c++)
+          flat_[static_cast<size_t>(c) * quarter + f] = silu1(second_out_[static_cast<size_t>(f) * second_.padded() + c]);
+      project_.prepare(flat_.get(), c2_ * quarter, 1, scratch_.rows);
+      project_.run(scratch_.rows, 1, out, width_);
+    }
+  }
+
+  void first_convolution(const float* lines, int channel, float* out) const {
+    const float* w = first_.get() + channel * 9;
+    const int line = bins_ + 2;
+    for (int f = 0; f < bins_ / 2; f++) {
+      float s = first_bias_[channel];
+      for (int j = 0; j < 3; j++)
+        for (int k = 0; k < 3; k++) s += w[j * 3 + k] * lines[j * line + 2 * f + k];
+      out[f] = s;
+    }
+    for (int f = 0; f < bins_ / 2; f++) out[f] = silu1(out[f]);
+  }
+
+  static float silu1(float x) { return x / (1.0f + std::exp(-x)); }
+
+  static void log_softmax(const float* x, int n, float* y) {
+    float top = x[0];
+    for (int i = 1; i < n; i++) top = std::max(top, x[i]);
+    double total = 0;
+    for (int i = 0; i < n; i++) total += std::exp(x[i] - top);
+    const float log_total = top + static_cast<float>(std::log(total));
+    for (int i = 0; i < n; i++) y[i] = x[i] - log_total;
+  }
+
+  int bins_, c1_, c2_, width_;
+  float eps_;
+  Array<float> mean_, scale_, first_, first_bias_, norm_;
+  Linear second_, project_, out_;
+  std::vector<Block> blocks_;
+  std::vector<size_t> offsets_;
+  size_t state_floats_ = 0;
+  Scratch scratch_;
+  Array<float> stream_, lines_, hidden_, patches_, second_out_, flat_;
+};
+
+}  // namespace AM_ISA
