@@ -1,0 +1,26 @@
+"""``lti`` on a GPU."""
+
+from torch import Tensor
+
+from audiomamba.kernels.lti import by_chunks, by_fft, by_steps
+from audiomamba.kernels.lti.discretize import System
+
+__all__ = ["lti", "lti_step_"]
+
+
+def lti(
+    u: Tensor, system: System, initial_state: Tensor | None, resets: Tensor | None, mode: str | None
+) -> tuple[Tensor, Tensor]:
+    """See ``audiomamba.kernels.lti.lti``."""
+    if mode is None:
+        mode = "conv" if resets is None else "recurrent"
+    if mode == "recurrent":
+        return by_steps.lti(u, system, initial_state, resets)
+    if mode == "chunked":
+        return by_chunks.lti(u, system, initial_state, resets)
+    return by_fft.lti(u, system, initial_state)
+
+
+def lti_step_(u: Tensor, system: System, pool: Tensor, slots: Tensor) -> Tensor:
+    """See ``audiomamba.kernels.lti.lti_step_``."""
+    return by_steps.step_(u, system, pool, slots)
