@@ -43,8 +43,8 @@ def lti(u: Tensor, system: System, initial_state: Tensor | None) -> tuple[Tensor
 
 def _size(T: int) -> int:
     """Least product of 2, 3 and 5 that holds T frames convolved with T taps."""
-    odd = (3**i * 5**j for i in range(14) for j in range(10))
-    return min(o << max(0, -(-(2 * T) // o) - 1).bit_length() for o in odd if o < 4 * T)
+    odd = [int(3**i * 5**j) for i in range(14) for j in range(10)]
+    return min(o << (-(-2 * T // o) - 1).bit_length() for o in odd if o < 4 * T)
 
 
 def _convolve(u: Tensor, k: Tensor, echo: Tensor | None) -> Tensor:

@@ -51,9 +51,8 @@ def forward_kernel(
     scale = tl.rsqrt(tl.sum(value * value, axis=1) / width + eps)
     w = tl.load(weight + d, mask=o_c < width, other=0.0).to(tl.float32)
     out = value * scale[:, None] * w
-    if GATE:
-        if BEFORE:
-            out *= z
+    if GATE and BEFORE:
+        out *= z
     tl.store(y + o_out, out.to(y.dtype.element_ty), mask=inside)
 
 
@@ -89,9 +88,8 @@ def backward_kernel(
         scale = tl.rsqrt(tl.sum(value * value, axis=1) / width + eps)[:, None]
         normed = value * scale
         dscaled = g
-        if GATE:
-            if BEFORE:
-                dscaled = g * factor
+        if GATE and BEFORE:
+            dscaled = g * factor
         total += dscaled * normed
         dnormed = dscaled * w
         mean = (tl.sum(dnormed * normed, axis=1) / width)[:, None]
