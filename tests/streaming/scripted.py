@@ -11,12 +11,20 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+TYPES = {
+    ".css": "text/css",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 BYTES = {"linear16": 2, "float32": 4, "mulaw": 1, "alaw": 1}
 
 
@@ -74,6 +82,7 @@ class ScriptedServer:
         forget: Do not know the token of a stream after a break, and offer none.
         refuse: A fatal error to answer ``start`` with: code, close code.
         interim_s: Time between partials.
+        page: A folder whose files are served to a browser from the same address.
     """
 
     script: tuple[Said, ...] = SCRIPT
@@ -81,6 +90,7 @@ class ScriptedServer:
     forget: bool = False
     refuse: tuple[str, int] | None = None
     interim_s: float = 0.2
+    page: Path | None = None
     process_request: Callable[[ServerConnection, Request], Response | None] | None = None
     url: str = ""
     starts: list[dict[str, Any]] = field(default_factory=list)
@@ -96,10 +106,23 @@ class ScriptedServer:
             port,
             subprotocols=["audiomamba.v1"],  # type: ignore[list-item]
             compression=None,
-            process_request=self.process_request,
+            process_request=self._answer if self.page else self.process_request,
         ) as server:
             self.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
             yield self
+
+    def _answer(self, _: ServerConnection, request: Request) -> Response | None:
+        """A file of the page, or None for the stream."""
+        if request.path.startswith("/v1/"):
+            return None
+        assert self.page is not None
+        name = request.path.split("?")[0].removeprefix("/ui/") or "index.html"
+        file = self.page / name
+        if not file.is_file():
+            return Response(404, "Not Found", Headers(), b"")
+        body = file.read_bytes()
+        headers = Headers({"Content-Type": TYPES[file.suffix], "Content-Length": str(len(body))})
+        return Response(200, "OK", headers, body)
 
     async def converse(self, socket: ServerConnection) -> None:
         with suppress(ConnectionClosed):

@@ -1,0 +1,104 @@
+// The caption area: a line an utterance, the newest in view unless the reader scrolled away.
+
+import { clock, text } from "./transcript.js";
+
+const NEAR_PX = 120; // this close to the end counts as reading along
+const UNSURE = 0.6;
+const DOUBTFUL = 0.4;
+
+export class Captions {
+  /**
+   * @param {object} parts list, scroller, jump (button), announcer
+   * @param {(seconds: number, line: object) => void} onSeek
+   */
+  constructor({ list, scroller, jump, announcer, onSeek }) {
+    Object.assign(this, { list, scroller, jump, announcer, onSeek });
+    this.rows = new Map();
+    this.follow = true;
+    this.expected = 0;
+    scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    jump.addEventListener("click", () => this.toEnd());
+    new ResizeObserver(() => this.follow && this.toEnd()).observe(list);
+  }
+
+  /** Draw a line, new or changed. Only a final that is new is announced to screen readers. */
+  show(line, { announce = false } = {}) {
+    const row = this.rows.get(line.key) ?? this.#row(line);
+    row.item.classList.toggle("open", !line.final);
+    row.item.hidden = !text(line);
+    row.time.textContent = clock(line.start);
+    row.time.setAttribute("aria-label", `Play from ${clock(line.start)}`);
+    if (line.final && line.words.length) row.text.replaceChildren(...words(line));
+    else row.text.replaceChildren(line.stable, span("unstable", line.unstable));
+    if (announce && line.final) this.announcer.textContent = text(line);
+    if (this.follow) this.toEnd();
+  }
+
+  divide(label) {
+    const item = document.createElement("li");
+    item.className = "divider";
+    item.textContent = label;
+    this.list.append(item);
+  }
+
+  clear() {
+    this.list.replaceChildren();
+    this.rows.clear();
+    this.follow = true;
+    this.jump.hidden = true;
+  }
+
+  /** Which lines can be played: those of the recording that is loaded. */
+  playable(test) {
+    for (const { line, time } of this.rows.values()) time.disabled = !test(line);
+  }
+
+  toEnd() {
+    this.follow = true;
+    this.jump.hidden = true;
+    this.scroller.scrollTop = this.scroller.scrollHeight;
+  }
+
+  #scrolled() {
+    const { scrollTop, clientHeight, scrollHeight } = this.scroller;
+    const upwards = scrollTop < this.expected;
+    this.expected = scrollTop;
+    if (scrollHeight - scrollTop - clientHeight < NEAR_PX) this.follow = true;
+    else if (upwards) this.follow = false;
+    this.jump.hidden = this.follow;
+  }
+
+  #row(line) {
+    const item = document.createElement("li");
+    item.className = "line";
+    const time = document.createElement("button");
+    time.type = "button";
+    time.className = "time";
+    time.disabled = true;
+    time.addEventListener("click", () => this.onSeek(line.start - line.base, line));
+    const body = document.createElement("p");
+    body.className = "text";
+    item.append(time, body);
+    this.list.append(item);
+    const row = { item, time, text: body, line };
+    this.rows.set(line.key, row);
+    return row;
+  }
+}
+
+function words(line) {
+  return line.words.flatMap((word, i) => {
+    const unsure = word.confidence < UNSURE;
+    const mark = word.confidence < DOUBTFUL ? "word doubtful" : "word unsure";
+    const node = unsure ? span(mark, word.word) : document.createTextNode(word.word);
+    if (unsure) node.title = `${Math.round(word.confidence * 100)} % sure`;
+    return i ? [" ", node] : [node];
+  });
+}
+
+function span(name, content) {
+  const node = document.createElement("span");
+  node.className = name;
+  node.textContent = content;
+  return node;
+}

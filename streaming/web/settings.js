@@ -1,0 +1,45 @@
+// What the page remembers: choices in the local storage, the transcript in the session's only.
+
+const CHOICES = "audiomamba.choices";
+const TRANSCRIPT = "audiomamba.transcript";
+const DEFAULTS = {
+  source: "", // a microphone's id, "" for the default one, or "tab"
+  echoCancellation: false,
+  noiseSuppression: false,
+  autoGainControl: false,
+  silenceMs: 600,
+  paced: true,
+  size: 0, // steps from the normal size
+};
+
+export function loadChoices() {
+  return { ...DEFAULTS, ...read(localStorage, CHOICES) };
+}
+
+export function saveChoices(choices) {
+  write(localStorage, CHOICES, choices);
+}
+
+export function loadTranscript() {
+  return read(sessionStorage, TRANSCRIPT);
+}
+
+export function saveTranscript(saved) {
+  write(sessionStorage, TRANSCRIPT, saved);
+}
+
+function read(storage, key) {
+  try {
+    return JSON.parse(storage.getItem(key));
+  } catch {
+    return null; // written by another version, or storage is not allowed
+  }
+}
+
+function write(storage, key, value) {
+  try {
+    storage.setItem(key, JSON.stringify(value));
+  } catch {
+    // Full or not allowed: the page works without a memory.
+  }
+}

@@ -1,0 +1,160 @@
+// The moving strip: sound above, the words under the moment they were spoken.
+
+import { COLUMN_S } from "./spectrum.js";
+
+export const ROWS = 72;
+const PIXELS_A_COLUMN = 1;
+const LANES = 2;
+
+export class Strip {
+  /** @param {HTMLCanvasElement} canvas */
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.paint = canvas.getContext("2d");
+    this.ring = document.createElement("canvas");
+    this.ring.height = ROWS;
+    this.ringPaint = this.ring.getContext("2d", { willReadFrequently: true });
+    this.still = matchMedia("(prefers-reduced-motion: reduce)");
+    this.lines = () => [];
+    this.reset(0);
+    new ResizeObserver(() => this.#resize()).observe(canvas);
+    for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)"]) {
+      matchMedia(query).addEventListener("change", () => this.recolour());
+    }
+    this.recolour();
+  }
+
+  /** Begin a session whose zero stands at `base` seconds. */
+  reset(base) {
+    this.base = base;
+    this.columns = 0;
+    this.history = []; // columns on screen, for drawing again in other colours
+    this.ringPaint.clearRect(0, 0, this.ring.width, ROWS);
+    this.invalidate();
+  }
+
+  add(columns) {
+    for (const column of columns) {
+      this.history.push(column);
+      if (this.history.length > this.ring.width) this.history.shift();
+      this.#column(column, this.columns % this.ring.width);
+      this.columns += 1;
+    }
+    this.invalidate();
+  }
+
+  invalidate() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.#draw();
+    });
+  }
+
+  recolour() {
+    const style = getComputedStyle(this.canvas);
+    const [paper, accent, ink] = ["--paper", "--accent", "--ink"].map((name) => rgb(style.getPropertyValue(name)));
+    this.colours = new Uint8ClampedArray(256 * 4);
+    for (let i = 0; i < 256; i++) {
+      const x = (i / 255) ** 1.15;
+      const mixed = x < 0.62 ? blend(paper, accent, x / 0.62) : blend(accent, ink, (x - 0.62) / 0.38);
+      this.colours.set([...mixed, 255], i * 4);
+    }
+    this.inkColour = style.getPropertyValue("--ink");
+    this.paleColour = style.getPropertyValue("--pale");
+    this.lineColour = style.getPropertyValue("--line");
+    this.accentColour = style.getPropertyValue("--accent");
+    this.font = `${style.fontSize} ${style.fontFamily}`;
+    this.#repaint();
+  }
+
+  #resize() {
+    const { clientWidth, clientHeight } = this.canvas;
+    const scale = devicePixelRatio;
+    this.canvas.width = Math.round(clientWidth * scale);
+    this.canvas.height = Math.round(clientHeight * scale);
+    this.ring.width = Math.max(1, Math.ceil(this.#now() / PIXELS_A_COLUMN));
+    this.#repaint();
+  }
+
+  /** Where the present moment stands, in CSS pixels: words need some room to its right. */
+  #now() {
+    return this.canvas.clientWidth - Math.min(120, this.canvas.clientWidth * 0.18);
+  }
+
+  #repaint() {
+    this.history = this.history.slice(-this.ring.width);
+    this.ringPaint.clearRect(0, 0, this.ring.width, ROWS);
+    const first = this.columns - this.history.length;
+    this.history.forEach((column, i) => this.#column(column, (first + i) % this.ring.width));
+    this.invalidate();
+  }
+
+  #column(column, x) {
+    const image = this.ringPaint.createImageData(1, ROWS);
+    for (let row = 0; row < ROWS; row++) {
+      const at = column[row] * 4;
+      image.data.set(this.colours.subarray(at, at + 4), (ROWS - 1 - row) * 4);
+    }
+    this.ringPaint.putImageData(image, x, 0);
+  }
+
+  #draw() {
+    const { paint, canvas, ring } = this;
+    const scale = devicePixelRatio;
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    const sound = height - LANES * 22 - 8;
+    const now = this.#now();
+    paint.setTransform(scale, 0, 0, scale, 0, 0);
+    paint.clearRect(0, 0, width, height);
+    const shown = Math.min(this.columns, ring.width);
+    const split = this.columns % ring.width;
+    if (this.still.matches) {
+      // Motion is not wanted: the pen moves over the paper, not the paper under the pen.
+      paint.drawImage(ring, 0, 0, ring.width, ROWS, 0, 0, ring.width * PIXELS_A_COLUMN, sound);
+      this.#pen(Math.min(split, now) * PIXELS_A_COLUMN, sound);
+      return;
+    }
+    if (shown === ring.width && split) {
+      paint.drawImage(ring, split, 0, ring.width - split, ROWS, now - ring.width, 0, ring.width - split, sound);
+    }
+    if (split) paint.drawImage(ring, 0, 0, split, ROWS, now - split, 0, split, sound);
+    else if (shown) paint.drawImage(ring, now - ring.width, 0, ring.width, sound);
+    this.#pen(now, sound);
+    this.#words(now, sound);
+  }
+
+  #pen(x, sound) {
+    const { paint } = this;
+    paint.fillStyle = this.accentColour;
+    paint.fillRect(Math.round(x), 0, 1, sound);
+  }
+
+  #words(now, sound) {
+    const { paint } = this;
+    const seconds = this.base + this.columns * COLUMN_S;
+    const free = new Array(LANES).fill(-Infinity);
+    paint.font = this.font;
+    paint.textBaseline = "middle";
+    for (const line of this.lines()) {
+      for (const { word, start, stable } of line.words) {
+        const x = now - ((seconds - start) / COLUMN_S) * PIXELS_A_COLUMN;
+        if (x < -160 || start < this.base) continue;
+        const lane = free.findIndex((end) => end < x);
+        if (lane < 0) continue;
+        const y = sound + 16 + lane * 22;
+        free[lane] = x + paint.measureText(word).width + 8;
+        paint.fillStyle = this.lineColour;
+        paint.fillRect(Math.round(x), sound, 1, y - sound + 6);
+        paint.fillStyle = stable || line.final ? this.inkColour : this.paleColour;
+        paint.fillText(word, x + 5, y);
+      }
+    }
+  }
+}
+
+const blend = (a, b, x) => a.map((v, i) => v + (b[i] - v) * x);
+
+function rgb(colour) {
+  const hex = colour.trim().replace("#", "");
+  return [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
+}
