@@ -1,4 +1,4 @@
-"""S6, the selective scan of Mamba-1: a diagonal recurrence whose step, input and output depend on the input.
+"""S6, the selective scan of Mamba-1: a diagonal recurrence driven by its input.
 
 ``scan`` runs whole sequences or chunks and has gradients; ``scan_step_`` advances rows of a state
 pool by one step in place. README.md has the equations, the memory traffic and the figures.
@@ -88,7 +88,8 @@ def scan(
         )
     if resets is not None and (resets.shape != u.shape[:2] or resets.dtype != torch.bool):
         raise ShapeError(
-            f"scan: resets wants {tuple(u.shape[:2])} bool, got {tuple(resets.shape)} {resets.dtype}"
+            f"scan: resets wants {tuple(u.shape[:2])} bool, "
+            f"got {tuple(resets.shape)} {resets.dtype}"
         )
     if name == "reference":
         return reference.scan(
@@ -157,13 +158,15 @@ def scan_step_(
         )
     if slots.shape != (rows,) or slots.dtype not in (torch.int32, torch.int64):
         raise ShapeError(
-            f"scan_step_: slots wants ({rows},) int32 or int64, got {tuple(slots.shape)} {slots.dtype}"
+            f"scan_step_: slots wants ({rows},) int32 or int64, "
+            f"got {tuple(slots.shape)} {slots.dtype}"
         )
     if name == "reference":
         return reference.scan_step_(
             u, delta, A, B, C, pool, slots, D=D, z=z, delta_bias=delta_bias, softplus=softplus
         )
-    return op.scan_step_(u, delta, A, B, C, pool, slots, D, z, delta_bias, softplus, name)
+    out: Tensor = op.scan_step_(u, delta, A, B, C, pool, slots, D, z, delta_bias, softplus, name)
+    return out
 
 
 def _check_weights(

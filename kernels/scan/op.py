@@ -1,5 +1,6 @@
 """The ops as PyTorch sees them: schemas, shapes for tracing, gradients."""
 
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -21,12 +22,14 @@ LIBRARY.define(
     " -> (Tensor out, Tensor state, Tensor checkpoints)"
 )
 LIBRARY.define(
-    f"scan_backward(Tensor? dout, Tensor? dstate, Tensor checkpoints, {_INPUTS}, str implementation)"
+    f"scan_backward(Tensor? dout, Tensor? dstate, Tensor checkpoints, {_INPUTS},"
+    " str implementation)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 LIBRARY.define(
-    "scan_step_(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor(a!) pool, Tensor slots,"
-    " Tensor? D, Tensor? z, Tensor? delta_bias, bool softplus, str implementation) -> Tensor"
+    "scan_step_(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor(a!) pool,"
+    " Tensor slots, Tensor? D, Tensor? z, Tensor? delta_bias, bool softplus,"
+    " str implementation) -> Tensor"
 )
 scan_forward = torch.ops.audiomamba.scan_forward.default
 scan_backward = torch.ops.audiomamba.scan_backward.default
@@ -37,14 +40,8 @@ NUM_GRADIENTS = 9  # of u … initial_state; resets and cu_seqlens have none
 
 
 def _module(implementation: str) -> ModuleType:
-    # Inside the functions, so that Triton is not imported where only the CPU path runs.
-    if implementation == "gpu":
-        from audiomamba.kernels.scan import gpu
-
-        return gpu
-    from audiomamba.kernels.scan import cpu
-
-    return cpu
+    # At the first call, so that Triton is not imported where only the CPU path runs.
+    return import_module(f"audiomamba.kernels.scan.{implementation}")
 
 
 def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,23 +101,25 @@ def empty_gradients(*inputs: Tensor | None) -> tuple[Tensor, ...]:
     return tuple(first.new_empty(0) if x is None else torch.empty_like(x) for x in inputs)
 
 
-@torch.library.register_fake("audiomamba::scan_forward", lib=LIBRARY)
 def _forward_fake(u: Tensor, delta: Tensor, A: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     cu_seqlens, save = rest[7], rest[10]
     state = u.new_empty((state_rows(u, cu_seqlens), *A.shape), dtype=state_dtype(u))
     return torch.empty_like(u), state, empty_checkpoints(u, A, cu_seqlens, save)
 
 
-@torch.library.register_fake("audiomamba::scan_backward", lib=LIBRARY)
 def _backward_fake(
     dout: Tensor | None, dstate: Tensor | None, checkpoints: Tensor, *inputs: Any
 ) -> tuple[Tensor, ...]:
     return empty_gradients(*inputs[:NUM_GRADIENTS])
 
 
-@torch.library.register_fake("audiomamba::scan_step_", lib=LIBRARY)
 def _step_fake(u: Tensor, *rest: Any) -> Tensor:
     return torch.empty_like(u)
+
+
+torch.library.register_fake("audiomamba::scan_forward", _forward_fake, lib=LIBRARY)
+torch.library.register_fake("audiomamba::scan_backward", _backward_fake, lib=LIBRARY)
+torch.library.register_fake("audiomamba::scan_step_", _step_fake, lib=LIBRARY)
 
 
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
