@@ -3,8 +3,7 @@
 ``y_t = act(bias + Σ_k weight_k · x_{t−K+1+k})``: the last tap lies on the newest sample.
 """
 
-from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -125,6 +124,16 @@ def _want(op: str, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         raise ShapeError(f"{op}: {name} must be {shape}, got {tuple(tensor.shape)}")
 
 
-def _implementation(name: str) -> Any:
-    # By name, and late: importing the package must not load Triton.
-    return import_module(f"audiomamba.kernels.conv.{name}")
+def _implementation(name: str) -> ModuleType:
+    # Late: importing the package must not load Triton.
+    if name == "gpu":
+        from audiomamba.kernels.conv import gpu
+
+        return gpu
+    if name == "cpu":
+        from audiomamba.kernels.conv import cpu
+
+        return cpu
+    from audiomamba.kernels.conv import reference
+
+    return reference

@@ -4,8 +4,8 @@
 """
 
 import math
-from importlib import import_module
-from typing import Any, Final
+from types import ModuleType
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -172,6 +172,16 @@ def _want(op: str, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         raise ShapeError(f"{op}: {name} must be {shape}, got {tuple(tensor.shape)}")
 
 
-def _implementation(name: str) -> Any:
-    # By name, and late: importing the package must not load Triton.
-    return import_module(f"audiomamba.kernels.lti.{name}")
+def _implementation(name: str) -> ModuleType:
+    # Late: importing the package must not load Triton.
+    if name == "gpu":
+        from audiomamba.kernels.lti import gpu
+
+        return gpu
+    if name == "cpu":
+        from audiomamba.kernels.lti import cpu
+
+        return cpu
+    from audiomamba.kernels.lti import reference
+
+    return reference

@@ -3,7 +3,7 @@
 ``r = x + residual`` in float32; ``y = r · rsqrt(mean(r²) + eps) · weight``.
 """
 
-from importlib import import_module
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -61,7 +61,21 @@ def norm(
     group = D if group_size is None else group_size
     if D and (group < 1 or D % group):
         raise ShapeError(f"norm: group_size must divide D = {D}, got {group}")
-    # By name, and late: importing the package must not load Triton.
-    chosen = import_module(f"audiomamba.kernels.norm.{pick('norm', x.device, implementation)}")
+    chosen = _implementation(pick("norm", x.device, implementation))
     y, r = chosen.norm(x, weight, residual, gate, eps, norm_before_gate, group)
     return y, r
+
+
+def _implementation(name: str) -> ModuleType:
+    # Late: importing the package must not load Triton.
+    if name == "gpu":
+        from audiomamba.kernels.norm import gpu
+
+        return gpu
+    if name == "cpu":
+        from audiomamba.kernels.norm import cpu
+
+        return cpu
+    from audiomamba.kernels.norm import reference
+
+    return reference
