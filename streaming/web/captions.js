@@ -2,7 +2,8 @@
 
 import { clock, text } from "./transcript.js";
 
-const NEAR_PX = 120; // this close to the end counts as reading along
+const NEAR_PX = 60; // this close to the end counts as reading along
+const READER_MS = 1500; // scrolling this soon after a wheel, touch or key is the reader's
 const UNSURE = 0.6;
 const DOUBTFUL = 0.4;
 
@@ -15,10 +16,16 @@ export class Captions {
     Object.assign(this, { list, scroller, jump, announcer, onSeek });
     this.rows = new Map();
     this.follow = true;
-    this.expected = 0;
+    this.moved = -Infinity;
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    // Only what the reader does ends the following: growing text scrolls too.
+    for (const kind of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+      scroller.addEventListener(kind, () => (this.moved = performance.now()), { passive: true });
+    }
     jump.addEventListener("click", () => this.toEnd());
-    new ResizeObserver(() => this.follow && this.toEnd()).observe(list);
+    const observer = new ResizeObserver(() => this.follow && this.toEnd());
+    observer.observe(list);
+    observer.observe(scroller);
   }
 
   /** Draw a line, new or changed. Only a final that is new is announced to screen readers. */
@@ -61,10 +68,8 @@ export class Captions {
 
   #scrolled() {
     const { scrollTop, clientHeight, scrollHeight } = this.scroller;
-    const upwards = scrollTop < this.expected;
-    this.expected = scrollTop;
     if (scrollHeight - scrollTop - clientHeight < NEAR_PX) this.follow = true;
-    else if (upwards) this.follow = false;
+    else if (performance.now() - this.moved < READER_MS) this.follow = false;
     this.jump.hidden = this.follow;
   }
 

@@ -5,6 +5,8 @@ import { COLUMN_S } from "./spectrum.js";
 export const ROWS = 72;
 const PIXELS_A_COLUMN = 1;
 const LANES = 2;
+const LANE = 22; // CSS pixels
+const KEPT = 4096; // columns, for drawing again at another width or in other colours
 
 export class Strip {
   /** @param {HTMLCanvasElement} canvas */
@@ -28,7 +30,7 @@ export class Strip {
   reset(base) {
     this.base = base;
     this.columns = 0;
-    this.history = []; // columns on screen, for drawing again in other colours
+    this.history = [];
     this.ringPaint.clearRect(0, 0, this.ring.width, ROWS);
     this.invalidate();
   }
@@ -36,7 +38,7 @@ export class Strip {
   add(columns) {
     for (const column of columns) {
       this.history.push(column);
-      if (this.history.length > this.ring.width) this.history.shift();
+      if (this.history.length > KEPT) this.history.shift();
       this.#column(column, this.columns % this.ring.width);
       this.columns += 1;
     }
@@ -59,6 +61,7 @@ export class Strip {
       const mixed = x < 0.62 ? blend(paper, accent, x / 0.62) : blend(accent, ink, (x - 0.62) / 0.38);
       this.colours.set([...mixed, 255], i * 4);
     }
+    this.paperColour = style.getPropertyValue("--paper");
     this.inkColour = style.getPropertyValue("--ink");
     this.paleColour = style.getPropertyValue("--pale");
     this.lineColour = style.getPropertyValue("--line");
@@ -69,11 +72,13 @@ export class Strip {
 
   #resize() {
     const { clientWidth, clientHeight } = this.canvas;
+    if (!clientWidth || !clientHeight) return; // not shown now
     const scale = devicePixelRatio;
     this.canvas.width = Math.round(clientWidth * scale);
     this.canvas.height = Math.round(clientHeight * scale);
     this.ring.width = Math.max(1, Math.ceil(this.#now() / PIXELS_A_COLUMN));
     this.#repaint();
+    this.#draw(); // at once: a canvas is empty after a change of its size
   }
 
   /** Where the present moment stands, in CSS pixels: words need some room to its right. */
@@ -82,10 +87,10 @@ export class Strip {
   }
 
   #repaint() {
-    this.history = this.history.slice(-this.ring.width);
     this.ringPaint.clearRect(0, 0, this.ring.width, ROWS);
-    const first = this.columns - this.history.length;
-    this.history.forEach((column, i) => this.#column(column, (first + i) % this.ring.width));
+    const shown = this.history.slice(-this.ring.width);
+    const first = this.columns - shown.length;
+    shown.forEach((column, i) => this.#column(column, (first + i) % this.ring.width));
     this.invalidate();
   }
 
@@ -102,7 +107,7 @@ export class Strip {
     const { paint, canvas, ring } = this;
     const scale = devicePixelRatio;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-    const sound = height - LANES * 22 - 8;
+    const sound = height - LANES * LANE - 8;
     const now = this.#now();
     paint.setTransform(scale, 0, 0, scale, 0, 0);
     paint.clearRect(0, 0, width, height);
@@ -133,21 +138,30 @@ export class Strip {
     const { paint } = this;
     const seconds = this.base + this.columns * COLUMN_S;
     const free = new Array(LANES).fill(-Infinity);
+    const placed = [];
     paint.font = this.font;
     paint.textBaseline = "middle";
+    paint.fillStyle = this.lineColour;
     for (const line of this.lines()) {
       for (const { word, start, stable } of line.words) {
-        const x = now - ((seconds - start) / COLUMN_S) * PIXELS_A_COLUMN;
+        const x = Math.round(now - ((seconds - start) / COLUMN_S) * PIXELS_A_COLUMN);
         if (x < -160 || start < this.base) continue;
         const lane = free.findIndex((end) => end < x);
         if (lane < 0) continue;
-        const y = sound + 16 + lane * 22;
-        free[lane] = x + paint.measureText(word).width + 8;
-        paint.fillStyle = this.lineColour;
-        paint.fillRect(Math.round(x), sound, 1, y - sound + 6);
-        paint.fillStyle = stable || line.final ? this.inkColour : this.paleColour;
-        paint.fillText(word, x + 5, y);
+        const y = sound + 16 + lane * LANE;
+        free[lane] = x + paint.measureText(word).width + 10;
+        paint.fillRect(x, sound, 1, y - sound + 6);
+        placed.push({ word, x, y, colour: stable || line.final ? this.inkColour : this.paleColour });
       }
+    }
+    // A halo of paper keeps the lines of the lower lane out of the words of the upper one.
+    paint.strokeStyle = this.paperColour;
+    paint.lineWidth = 4;
+    paint.lineJoin = "round";
+    for (const { word, x, y, colour } of placed) {
+      paint.strokeText(word, x + 6, y);
+      paint.fillStyle = colour;
+      paint.fillText(word, x + 6, y);
     }
   }
 }

@@ -55,6 +55,12 @@ class Page:
         await self.command("Page.navigate", url=url)
         await self.until("document.readyState === 'complete'")
 
+    async def reload(self) -> None:
+        await self.evaluate("window.before = true")
+        await self.command("Page.reload")
+        await asyncio.sleep(0.3)  # an expression may not span the change of documents
+        await self.until("document.readyState === 'complete' && !window.before")
+
     async def evaluate(self, code: str) -> Any:
         answer = await self.command(
             "Runtime.evaluate",
@@ -83,6 +89,11 @@ class Page:
             await self.command(
                 "Input.dispatchKeyEvent", type=kind, key=key, text=text if kind == "keyDown" else ""
             )
+
+    async def wheel(self, x: int, y: int, down: int) -> None:
+        await self.command(
+            "Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=down
+        )
 
     async def look(self, width: int, height: int, scheme: str = "light", scale: float = 1) -> None:
         """Set the size of the window and the reader's preference."""
