@@ -1,0 +1,21 @@
+"""Wire dialects as sans-I/O state machines: frames in, requests out; events in, frames out."""
+
+from audiomamba.streaming.protocol.dialect import Close, Dialect, Outgoing
+from audiomamba.streaming.protocol.settings import (
+    AudioSettings,
+    EndpointSettings,
+    ResultSettings,
+    Resume,
+    StreamSettings,
+)
+
+__all__ = [
+    "AudioSettings",
+    "Close",
+    "Dialect",
+    "EndpointSettings",
+    "Outgoing",
+    "ResultSettings",
+    "Resume",
+    "StreamSettings",
+]

@@ -1,7 +1,6 @@
 """The vosk dialect: one reply a message, in order, in the layout its clients match on."""
 
 import json
-import re
 from typing import Any
 
 import pytest
@@ -180,10 +179,16 @@ def test_alternatives_have_their_own_form_also_when_empty() -> None:
 
 
 def test_the_layout_is_the_one_that_clients_match_on() -> None:
-    assert dump({"text": "a", "result": [{"word": "a", "end": 0.5}]}) == (
-        '{\n  "result" : [{\n      "end" : 0.500000,\n      "word" : "a"\n    }],\n  "text" : "a"\n}'
-    )
-    assert re.search(r'"partial" : ""', dump({"partial": ""}))
+    lines = dump({"text": "a", "result": [{"word": "a", "end": 0.5}]}).splitlines()
+    assert lines == [
+        "{",
+        '  "result" : [{',
+        '      "end" : 0.500000,',
+        '      "word" : "a"',
+        "    }],",
+        '  "text" : "a"',
+        "}",
+    ]
 
 
 def test_overload_is_a_close_code() -> None:

@@ -1,0 +1,83 @@
+"""What a client may choose for its stream, in terms every dialect shares."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = [
+    "BYTES_PER_SAMPLE",
+    "AudioSettings",
+    "ChannelMode",
+    "Encoding",
+    "EndpointSettings",
+    "Overflow",
+    "ResultSettings",
+    "Resume",
+    "StreamSettings",
+]
+
+Encoding = Literal["linear16", "float32", "mulaw", "alaw"]
+ChannelMode = Literal["mix", "first"]
+Overflow = Literal["block", "drop_oldest", "fail"]
+
+BYTES_PER_SAMPLE: dict[Encoding, int] = {"linear16": 2, "float32": 4, "mulaw": 1, "alaw": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioSettings:
+    """Format of the audio that will come; little-endian, channels interleaved."""
+
+    encoding: Encoding = "linear16"
+    sample_rate: int = 16_000  # Hz
+    channels: int = 1
+    channel_mode: ChannelMode = "mix"  # how several channels become the one that is heard
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of all channels."""
+        return BYTES_PER_SAMPLE[self.encoding] * self.channels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultSettings:
+    """What is reported, and how often."""
+
+    interim: bool = True  # partial results
+    interim_ms: int = 200  # shortest time between two of them
+    words: bool = True  # words with times
+    confidence: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSettings:
+    """When an utterance ends."""
+
+    mode: Literal["auto", "none"] = "auto"
+    silence_ms: int = 600
+    min_speech_ms: int = 100
+    pre_roll_ms: int = 200
+    max_utterance_s: float = 30.0
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """The stream a client wants to go on with."""
+
+    token: str
+    last_seq: int = 0  # of the last event the client saw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """Everything that is fixed when a stream opens."""
+
+    audio: AudioSettings = field(default_factory=AudioSettings)
+    results: ResultSettings = field(default_factory=ResultSettings)
+    endpointing: EndpointSettings = field(default_factory=EndpointSettings)
+    model: str | None = None  # None = the server's own choice
+    language: str | None = None
+    look_ahead_ms: int | None = None
+    overflow: Overflow = "block"
+    token: str | None = None  # of a client that could not send it in a header
+    resume: Resume | None = None
+    on_resume_fail: Literal["fresh", "fail"] = "fresh"
