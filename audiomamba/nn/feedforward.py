@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiomamba.kernels.conv import conv, conv_step_
-from audiomamba.nn.projection import from_time_contiguous, to_time_contiguous
+from audiomamba.nn.projection import from_time_contiguous, to_time_contiguous_pair
 
 __all__ = ["FeedForward", "FeedForwardState"]
 
@@ -50,9 +50,9 @@ class FeedForward(nn.Module):
     ) -> tuple[Tensor, FeedForwardState]:
         """``x (B, T, width)``, any T, to ``y (B, T, width)`` and the state after it."""
         if not self.conv_taps:
-            gate, value = F.linear(x, self.in_proj.weight).chunk(2, dim=-1)
+            gate, value = (F.linear(x, w) for w in self.in_proj.weight.chunk(2))
             return F.linear(F.silu(gate) * value, self.out_proj.weight), ()
-        gate, value = to_time_contiguous(x, self.in_proj.weight).chunk(2, dim=-1)
+        gate, value = to_time_contiguous_pair(x, self.in_proj.weight)
         tail = state.to(gate.dtype) if isinstance(state, Tensor) else None
         gate, tail = conv(
             gate,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from audiomamba.kernels.conv import conv, conv_step_
 from audiomamba.nn.config import LayerConfig
 from audiomamba.nn.lti import Lti
-from audiomamba.nn.projection import from_time_contiguous, to_time_contiguous
+from audiomamba.nn.projection import from_time_contiguous, to_time_contiguous_pair
 from audiomamba.nn.selective import Selective
 
 __all__ = ["Mixer", "MixerState"]
@@ -56,7 +56,7 @@ class Mixer(nn.Module):
 
         ``resets (B, T)`` bool: where a new sequence starts inside a row.
         """
-        u, z = to_time_contiguous(x, self.in_proj.weight).chunk(2, dim=-1)
+        u, z = to_time_contiguous_pair(x, self.in_proj.weight)
         tail = None if state is None else state.conv.to(u.dtype)
         u, tail = conv(
             u,
