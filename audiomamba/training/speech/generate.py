@@ -161,7 +161,9 @@ def speak_lines(
         left = [] if ended else [chosen[k] for k in rest]
         for batch in batches:
             who = [speakers[k] for k in batch]
-            pitch = torch.tensor([one.pitch for one in who]).to(device)
+            pitch = torch.tensor([one.pitch for one in who])
+            if device.type == "cuda":
+                pitch = pitch.pin_memory().to(device, non_blocking=True)
             spoken = model.speak(planned, batch, plan.batch_frames, pitch=pitch)
             samples = resample_16k(spoken.wave)
             ready = None

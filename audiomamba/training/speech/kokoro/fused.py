@@ -23,7 +23,7 @@ ROWS, STEPS = 64, 8
 CHUNK = ROWS * STEPS
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["rate", "extra", "chunks"])  # type: ignore[untyped-decorator]
 def _partial_kernel(  # type: ignore[no-untyped-def]
     p_x: Any, p_plus: Any, p_bias: Any, p_out: Any, p_partial: Any, p_starts: Any, p_frames: Any,
     C, rate, extra, chunks,
@@ -64,7 +64,7 @@ def _partial_kernel(  # type: ignore[no-untyped-def]
         tl.store(p + C, b_square - b_sum * b_sum / n, mask=m_c)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["rate", "extra", "chunks"])  # type: ignore[untyped-decorator]
 def _join_kernel(  # type: ignore[no-untyped-def]
     p_partial: Any, p_style: Any, p_scale: Any, p_shift: Any, p_frames: Any,
     C, rate, extra, chunks, eps,
@@ -92,7 +92,7 @@ def _join_kernel(  # type: ignore[no-untyped-def]
     tl.store(p_shift + i_segment * C + o_c, offset - b_mean * b_scale, mask=m_c)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["rate", "extra"])  # type: ignore[untyped-decorator]
 def _activate_kernel(  # type: ignore[no-untyped-def]
     p_x: Any, p_y: Any, p_scale: Any, p_shift: Any, p_alpha: Any, p_starts: Any, p_frames: Any,
     C, rate, extra, slope, factor,

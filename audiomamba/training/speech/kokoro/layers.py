@@ -1,7 +1,7 @@
 """Convolutions over packed rows, and the two residual blocks that everything is built of.
 
 Tensors are ``(T, C)``, which to the convolution library is a channels-last image of height 1: the
-layout its tensor-core kernels take without transposing. Channels are padded to a multiple of 8 for
+layout its tensor-core kernels take without transposing. Channels are padded to a multiple of 16 for
 the same reason; padded channels are zero throughout.
 """
 
@@ -20,13 +20,13 @@ LEAK = 0.2
 STYLE = 128
 
 
-def _up8(channels: int) -> int:
-    return (channels + 7) // 8 * 8
+def _up16(channels: int) -> int:
+    return (channels + 15) // 16 * 16
 
 
 def pad_channels(x: Tensor) -> Tensor:
-    """Zero channels up to a multiple of 8."""
-    return F.pad(x, (0, _up8(x.shape[1]) - x.shape[1]))
+    """Zero channels up to a multiple of 16."""
+    return F.pad(x, (0, _up16(x.shape[1]) - x.shape[1]))
 
 
 def _image(x: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def _image(x: Tensor) -> Tensor:
 
 
 def _rows(image: Tensor) -> Tensor:
-    return image.permute(0, 2, 3, 1)[0, 0]
+    return image.permute(0, 2, 3, 1)[0, 0].contiguous()
 
 
 class Conv(nn.Module):
@@ -49,8 +49,8 @@ class Conv(nn.Module):
         super().__init__()
         self.stride, self.dilation = stride, dilation
         self.pad = (taps * dilation - dilation) // 2 if pad < 0 else pad
-        self.weight = nn.Parameter(torch.zeros(_up8(c_out), _up8(c_in), 1, taps))
-        self.bias = nn.Parameter(torch.zeros(_up8(c_out)))
+        self.weight = nn.Parameter(torch.zeros(_up16(c_out), _up16(c_in), 1, taps))
+        self.bias = nn.Parameter(torch.zeros(_up16(c_out)))
 
     def forward(self, x: Tensor, *, add_bias: bool = False) -> Tensor:
         y = F.conv2d(
@@ -105,7 +105,7 @@ class AdaIN(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.fc = nn.Linear(STYLE, 2 * _up8(channels))
+        self.fc = nn.Linear(STYLE, 2 * _up16(channels))
 
     def forward(self, style: Tensor) -> Tensor:
         h: Tensor = self.fc(style)
@@ -127,8 +127,8 @@ class _PoolUp(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(_up8(channels), 1, 3))
-        self.bias = nn.Parameter(torch.zeros(_up8(channels)))
+        self.weight = nn.Parameter(torch.zeros(_up16(channels), 1, 3))
+        self.bias = nn.Parameter(torch.zeros(_up16(channels)))
 
     def forward(self, x: Tensor) -> Tensor:
         before, at, after = self.weight[:, 0].to(x.dtype).unbind(1)
@@ -199,9 +199,10 @@ class SnakeBlock(nn.Module):
             y = self.convs1[i](y)
             _, affine = statistics(y, self.adain2[i](style), segments, rate, extra=extra)
             y = self._activate(y, affine, alpha2[i], segments, rate, extra)
-            y = self.convs2[i](y)
-            bias = self.convs2[i].bias.float()
-        assert y is not None and bias is not None, "three pairs have run"
+            conv = self.convs2[i]
+            assert isinstance(conv, Conv), "a list of Conv"
+            y, bias = conv(y), conv.bias.float()
+        assert bias is not None, "three pairs have run"
         return x.add_(y).add_(bias.to(x.dtype))
 
     @staticmethod

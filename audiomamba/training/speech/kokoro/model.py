@@ -161,11 +161,14 @@ class Kokoro(nn.Module):
         phone_of = np.zeros(total, np.int64)  # of a packed row
         cell_of = np.zeros(total, np.int64)  # of a packed row, in the padded batch of the LSTM
         padded = np.zeros((len(lines), longest), np.int64)
+        # The LSTM takes the longest first; sorting here spares it an index and a wait.
+        order = np.argsort([-count for count in frames], kind="stable")
+        rank = np.argsort(order)
         starts, position = [], GAP
         for i, line in enumerate(aligned):
             phone_of[position : position + len(line)] = line
-            cell_of[position : position + len(line)] = i * longest + np.arange(len(line))
-            padded[i, : len(line)] = line
+            cell_of[position : position + len(line)] = rank[i] * longest + np.arange(len(line))
+            padded[rank[i], : len(line)] = line
             starts.append(position)
             position += len(line) + GAP
         outside = (segments.owner == len(lines))[:, None]
@@ -173,7 +176,7 @@ class Kokoro(nn.Module):
         timbre, prosody = style[:, :128].contiguous(), style[:, 128:].contiguous()
 
         recurred = self.predictor.recur(
-            planned.features[_put(padded, device)], torch.tensor(frames)
+            planned.features[_put(padded, device)], torch.tensor(frames)[order]
         )
         rows = recurred.flatten(0, 1)[_put(cell_of, device)]
         f0, energy = self.predictor.curves(rows, prosody, segments)

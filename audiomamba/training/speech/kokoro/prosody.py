@@ -123,8 +123,9 @@ class Predictor(nn.Module):
         return x, frames.long() * mask
 
     def recur(self, x: Tensor, counts: Tensor) -> Tensor:
-        """The recurrent part over aligned features ``(B, T, 640)``, sorted or not."""
-        return _run(self.shared, x, counts)
+        """The recurrent part over aligned features ``(B, T, 640)``, longest first."""
+        packed = pack_padded_sequence(x, counts, batch_first=True)
+        return pad_packed_sequence(self.shared(packed)[0], batch_first=True)[0]
 
     def curves(self, x: Tensor, style: Tensor, segments: Segments) -> Curves:
         """Pitch and energy of packed rows ``(total, 512)``."""
