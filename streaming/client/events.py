@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from audiomamba.errors import ProtocolError
+from audiomamba.streaming.protocol.events import Word
 
 __all__ = [
     "Done",
@@ -32,17 +33,6 @@ __all__ = [
     "Word",
     "parse",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One word; ``stable`` is False only inside a partial, for a word that may still change."""
-
-    word: str
-    start: float
-    end: float
-    confidence: float
-    stable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
