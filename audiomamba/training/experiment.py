@@ -1,0 +1,149 @@
+"""A whole experiment: the configuration, and building a run from it."""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from audiomamba.config import from_mapping, to_mapping
+from audiomamba.errors import ConfigError
+from audiomamba.models.registry import DEFAULT, SHIPPED
+from audiomamba.models.transcriber import Transcriber, TranscriberConfig
+from audiomamba.text.vocabulary import Vocabulary
+from audiomamba.training.augment import AugmentConfig, Augmenter, noise_bank, room_bank
+from audiomamba.training.batches import BatchConfig, Batches, Part, SpeechPool
+from audiomamba.training.checkpointing import Progress
+from audiomamba.training.clips import read_clips
+from audiomamba.training.config import EvaluationConfig, TrainConfig
+from audiomamba.training.corpus import Corpus
+from audiomamba.training.evaluation import Evaluator
+from audiomamba.training.loop import Run
+from audiomamba.training.parallel import Parallel
+
+__all__ = ["DataConfig", "ExperimentConfig", "compose", "train"]
+
+
+@dataclass(kw_only=True, slots=True)
+class DataConfig:
+    """Corpora (training/corpus.py) and how batches are made of them."""
+
+    synthetic: list[str] = field(default_factory=list)  # folders of made speech
+    real: list[str] = field(default_factory=list)  # folders of recordings
+    noise: list[str] = field(default_factory=list)  # folders of noise, music and rooms
+    batches: BatchConfig = field(default_factory=BatchConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(kw_only=True, slots=True)
+class ExperimentConfig:
+    """What conf/ composes: a model's shape, data, and a way of training."""
+
+    model: TranscriberConfig = field(default_factory=TranscriberConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1))
+
+
+def compose(overrides: Sequence[str]) -> ExperimentConfig:
+    """Compose conf/training.yaml with Hydra overrides such as ``experiment=miniature``.
+
+    The dataclasses' defaults are the schema, so files hold the differences alone and an unknown key
+    is refused wherever it comes from.
+
+    Raises:
+        ConfigError: an override cannot be read, a key is unknown, a value is out of range.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    schema = to_mapping(ExperimentConfig())
+    schema["train"]["steps"] = 0
+    ConfigStore.instance().store(name="training_schema", node=schema)
+    try:
+        with initialize_config_module("audiomamba.conf", version_base="1.3"):
+            tree = hydra_compose("training", overrides=list(overrides))
+        plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_line(error)) from None
+    if not isinstance(plain, dict):
+        raise ConfigError(f"configuration: wants a mapping, got {type(plain).__name__}")
+    return from_mapping(ExperimentConfig, {str(key): value for key, value in plain.items()})
+
+
+def train(config: ExperimentConfig, *, started: float | None = None) -> Progress:
+    """Build everything ``config`` names and train.
+
+    Args:
+        config: The experiment.
+        started: ``time.monotonic()`` at the start of the command, from where the budget counts.
+
+    Raises:
+        ConfigError: the vocabulary's size is not the model's, or the output would be overwritten.
+        AudioError: a corpus or a manifest cannot be read.
+    """
+    started = time.monotonic() if started is None else started
+    parallel = Parallel.from_environment(config.train.device)
+    try:
+        tokenizer = Path(config.train.tokenizer or SHIPPED / DEFAULT / "tokenizer.model")
+        vocabulary = Vocabulary.load(tokenizer)
+        if len(vocabulary) != config.model.vocabulary:
+            raise ConfigError(
+                f"model.vocabulary is {config.model.vocabulary}, {tokenizer} has {len(vocabulary)}"
+            )
+        config.train.tokenizer = str(tokenizer)
+        run = Run(
+            _model(config, parallel),
+            _batches(config, vocabulary, parallel),
+            config.train,
+            parallel,
+            evaluator=_evaluator(config.train.evaluation, vocabulary, config.model, parallel),
+            started=started,
+            recipe=to_mapping(config),
+        )
+        return run.run()
+    finally:
+        parallel.close()
+
+
+def _model(config: ExperimentConfig, parallel: Parallel) -> Transcriber:
+    import torch
+
+    torch.manual_seed(config.train.seed)
+    return Transcriber(config.model).to(parallel.device)
+
+
+def _batches(config: ExperimentConfig, vocabulary: Vocabulary, parallel: Parallel) -> Batches:
+    data, device = config.data, parallel.device
+    parts = [Part(Corpus(folder), False) for folder in data.synthetic]
+    parts += [Part(Corpus(folder), True) for folder in data.real]
+    if not parts:
+        raise ConfigError("data: give data.synthetic or data.real, folders of corpora")
+    noise = [Corpus(folder) for folder in data.noise]
+    return Batches(
+        SpeechPool.load(parts, vocabulary.encode, device=device),
+        data.batches,
+        Augmenter(room_bank(noise), noise_bank(noise), data.augment, device=device),
+        seed=config.train.seed,
+        world=parallel.world,
+    )
+
+
+def _evaluator(
+    config: EvaluationConfig, vocabulary: Vocabulary, model: TranscriberConfig, parallel: Parallel
+) -> Evaluator | None:
+    if not config.manifests or not parallel.first:
+        return None
+    clips = [clip for manifest in config.manifests for clip in read_clips(Path(manifest))]
+    return Evaluator(clips, vocabulary, model.mel, device=parallel.device, batch_s=config.batch_s)
+
+
+def _one_line(error: Exception) -> str:
+    """What Hydra says over several lines, with the part that helps kept."""
+    text = str(error)
+    if key := re.match(r"Could not override '([^']+)'", text):
+        return f"unknown key {key[1]!r}; audiomamba train --show lists those there are"
+    return re.sub(r"\s+", " ", text.split("Config search path")[0].split("See https")[0]).strip()
