@@ -191,8 +191,13 @@ class _Chooser:
     strength: float
 
     def __call__(self, share: float) -> NDArray[np.int64]:
-        """Rows a step works on: its share of them, in order."""
-        return np.flatnonzero(self.rng.random(self.rows) < share * self.strength)
+        """Rows a step works on, in order.
+
+        Their number does not vary between batches of a shape, so that the plans of the Fourier
+        transforms, which belong to a number of rows, are found again.
+        """
+        count = round(share * self.strength * self.rows)
+        return np.sort(self.rng.permutation(self.rows)[:count])
 
 
 def _ratio(rng: np.random.Generator, count: int, low_db: float, high_db: float) -> Tensor:
@@ -201,7 +206,8 @@ def _ratio(rng: np.random.Generator, count: int, low_db: float, high_db: float) 
 
 def _level(rows: Tensor) -> Tensor:
     """Root mean square of rows ``(B, S)``, never below a floor."""
-    return torch.linalg.vector_norm(rows, dim=1).div(rows.shape[1] ** 0.5).clamp(min=_QUIETEST)
+    norm: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return norm.div(rows.shape[1] ** 0.5).clamp(min=_QUIETEST)
 
 
 def _mulaw(samples: Tensor) -> Tensor:

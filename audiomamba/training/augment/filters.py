@@ -46,7 +46,7 @@ def convolve(samples: Tensor, response: Tensor) -> Tensor:
     blocks = -(-S // _STEP)
     padded = F.pad(samples, (ROOM_TAPS, blocks * _STEP - S + _AHEAD))
     spectrum = torch.fft.rfft(padded.unfold(1, BLOCK_TAPS, _STEP))  # (B, blocks, bins)
-    filtered = torch.fft.irfft(spectrum.mul_(response[:, None]), BLOCK_TAPS)
+    filtered: Tensor = torch.fft.irfft(spectrum.mul_(response[:, None]), BLOCK_TAPS)
     return filtered[..., ROOM_TAPS : ROOM_TAPS + _STEP].reshape(len(samples), -1)[:, :S]
 
 

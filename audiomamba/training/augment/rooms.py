@@ -50,7 +50,8 @@ def _aligned(audio: NDArray[np.int16]) -> NDArray[np.float32]:
     response = np.zeros(ROOM_TAPS, np.float32)
     kept = audio[start : start + ROOM_TAPS].astype(np.float32)
     response[: len(kept)] = kept
-    return response / np.sqrt(np.sum(response**2))
+    response /= np.sqrt(np.sum(response**2))
+    return response
 
 
 def _shoebox(rng: np.random.Generator) -> NDArray[np.float32]:
@@ -68,7 +69,8 @@ def _shoebox(rng: np.random.Generator) -> NDArray[np.float32]:
     ratio = 10 ** (rng.uniform(0.0, 20.0) / 10)  # energy, early to late
     late *= np.sqrt(np.sum(early**2) / (ratio * np.sum(late**2)))
     response = early + late
-    return (response / np.sqrt(np.sum(response**2))).astype(np.float32)
+    scaled: NDArray[np.float32] = (response / np.sqrt(np.sum(response**2))).astype(np.float32)
+    return scaled
 
 
 def _early(

@@ -204,7 +204,7 @@ def _loud_frames(audio: NDArray[np.int16], count: int) -> NDArray[np.bool_]:
     padded = np.zeros(count * FRAME_SAMPLES, np.float32)
     padded[: len(audio)] = audio
     level = np.sqrt(np.square(padded.reshape(count, FRAME_SAMPLES)).mean(axis=1))
-    loud = level > _QUIET * np.quantile(level, 0.9)
+    loud: NDArray[np.bool_] = level > _QUIET * np.quantile(level, 0.9)
     at = np.flatnonzero(loud)
     for left, right in zip(at[:-1], at[1:], strict=True):
         if right - left <= _BRIDGED_FRAMES + 1:
