@@ -99,7 +99,7 @@ def _clips(encoded: bytes, records: list[Record]) -> list[Clip]:
     for record in records:
         scale = SAMPLE_RATE // record.get("rate", SAMPLE_RATE) if "start" in record else 1
         start, end = record.get("start", 0) * scale, record.get("end", len(pcm)) * scale
-        source: str = _KINDS.get(record.get("kind", ""), record["source"])
+        source: str = _KINDS.get(record.get("kind", "")) or record["source"]
         clips.append((pcm[start:end], record.get("text") or "", source, record.get("speaker")))
     return clips
 
