@@ -24,19 +24,21 @@ const LABELS = {
 const LATE_S = 2;
 const SIZES = [-3, 6];
 
+let session = null; // {stream, source, muted, mutedSamples, samples, peak}, or {opening}
+let recording = null; // the one that was dropped last; it can be played again
+let model = "";
+const marks = new Map();
 const choices = loadChoices();
 const transcript = new Transcript();
 const worker = new Worker(new URL("sound-worker.js", import.meta.url), { type: "module" });
 const strip = new Strip($("strip"));
 const captions = new Captions({
-  list: $("lines"), scroller: $("page"), jump: $("jump"), announcer: $("announcer"), onSeek: seek,
+  list: $("lines"), scroller: $("page"), jump: $("jump"), announcer: $("announcer"),
+  canPlay: (line) => recording !== null && line.session === recording.session,
+  onSeek: seek,
 });
 strip.lines = () => transcript.lines.slice(-12);
 
-let session = null; // {stream, source, muted, mutedSamples, samples, recording}
-let recording = null; // the one that was dropped, for playing again
-let model = "";
-const marks = new Map();
 
 // ---- a session ----
 
@@ -98,7 +100,8 @@ function begin(source) {
 }
 
 async function playRecording(mine) {
-  recording.fresh = false;
+  Object.assign(recording, { fresh: false, session: transcript.session });
+  captions.refreshPlayable();
   $("player").hidden = false;
   const feed = (samples) => {
     worker.postMessage({ samples }, [samples.buffer]);
@@ -109,7 +112,8 @@ async function playRecording(mine) {
 }
 
 async function stop() {
-  if (!session || session.stopping || session.opening) return;
+  if (!session || session.opening) return;
+  if (session.stopping) return session.stream.close(); // the second time: do not wait either
   const mine = session;
   mine.stopping = true;
   $("mute").disabled = true;
@@ -187,7 +191,7 @@ function received(event) {
 }
 
 function metrics({ lag_s: lag = 0, state_bytes: bytes, step_ms_p50: step, rtf }) {
-  $("lag").hidden = false;
+  $("lag").hidden = session?.source === recording && !choices.paced; // there is no now to be behind of
   $("lag").textContent = `${lag.toFixed(1)} s behind`;
   $("lag").classList.toggle("late", lag > LATE_S);
   const facts = [model];
@@ -242,7 +246,6 @@ function ended() {
   $("mute").disabled = true;
   $("lag").hidden = true;
   level({ peak: 0, rms: 0 });
-  captions.playable((line) => recording !== null && line.session === recording.session);
   releaseAwake();
   state("drained");
 }
@@ -346,7 +349,6 @@ async function openRecording(file) {
   }
   recording.fresh = true;
   await start();
-  recording.session = transcript.session;
 }
 
 let wakeLock = null;

@@ -10,10 +10,11 @@ const DOUBTFUL = 0.4;
 export class Captions {
   /**
    * @param {object} parts list, scroller, jump (button), announcer
-   * @param {(seconds: number, line: object) => void} onSeek
+   * @param {(line: object) => boolean} parts.canPlay is the sound of this line still here?
+   * @param {(seconds: number) => void} parts.onSeek seconds of the line's own session
    */
-  constructor({ list, scroller, jump, announcer, onSeek }) {
-    Object.assign(this, { list, scroller, jump, announcer, onSeek });
+  constructor({ list, scroller, jump, announcer, canPlay, onSeek }) {
+    Object.assign(this, { list, scroller, jump, announcer, canPlay, onSeek });
     this.rows = new Map();
     this.follow = true;
     this.moved = -Infinity;
@@ -34,6 +35,7 @@ export class Captions {
     row.item.classList.toggle("open", !line.final);
     row.item.hidden = !text(line);
     row.time.textContent = clock(line.start);
+    row.time.disabled = !this.canPlay(line);
     row.time.setAttribute("aria-label", `Play from ${clock(line.start)}`);
     if (line.final && line.words.length) row.text.replaceChildren(...words(line));
     else row.text.replaceChildren(line.stable, span("unstable", line.unstable));
@@ -55,9 +57,9 @@ export class Captions {
     this.jump.hidden = true;
   }
 
-  /** Which lines can be played: those of the recording that is loaded. */
-  playable(test) {
-    for (const { line, time } of this.rows.values()) time.disabled = !test(line);
+  /** After another recording was opened. */
+  refreshPlayable() {
+    for (const { line, time } of this.rows.values()) time.disabled = !this.canPlay(line);
   }
 
   toEnd() {
@@ -79,8 +81,7 @@ export class Captions {
     const time = document.createElement("button");
     time.type = "button";
     time.className = "time";
-    time.disabled = true;
-    time.addEventListener("click", () => this.onSeek(line.start - line.base, line));
+    time.addEventListener("click", () => this.onSeek(line.start - line.base));
     const body = document.createElement("p");
     body.className = "text";
     item.append(time, body);

@@ -69,7 +69,7 @@ export class Stream {
   /** Give up at once. */
   close() {
     this.#end("drained", {});
-    this.socket.close(1000);
+    this.socket?.close(1000);
   }
 
   #connect() {
@@ -78,7 +78,14 @@ export class Stream {
     this.ready = false;
     this.lastWords = null;
     this.onState(this.everLive ? "reconnecting" : "connecting", { attempt: this.attempt });
-    const socket = new WebSocket(this.url, offer);
+    let socket;
+    try {
+      socket = new WebSocket(this.url, offer);
+    } catch {
+      // After the constructor has returned, as every other end.
+      queueMicrotask(() => this.#end("failed", { code: 4401, message: "the token holds odd characters" }));
+      return;
+    }
     this.socket = socket;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => socket.send(JSON.stringify(this.#start()));
@@ -173,7 +180,7 @@ export class Stream {
   }
 
   #pump() {
-    while (this.ready && !this.over && this.socket.readyState === WebSocket.OPEN) {
+    while (this.ready && !this.over && this.socket?.readyState === WebSocket.OPEN) {
       if (this.socket.bufferedAmount > FULL_BYTES) {
         this.onState("full", { bytes: this.socket.bufferedAmount });
         this.#later(100);

@@ -4,8 +4,8 @@ import { COLUMN_S } from "./spectrum.js";
 
 export const ROWS = 72;
 const PIXELS_A_COLUMN = 1;
-const LANES = 2;
-const LANE = 22; // CSS pixels
+const LANES = 3;
+const LANE = 20; // CSS pixels
 const KEPT = 4096; // columns, for drawing again at another width or in other colours
 
 export class Strip {
