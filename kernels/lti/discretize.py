@@ -10,7 +10,7 @@ __all__ = ["METHODS", "System", "discretize", "powers"]
 
 METHODS: Final = ("zoh", "bilinear")
 SERIES_BELOW: Final = 1e-4  # |z| under which (eᶻ − 1)/z is summed as a series
-LEAST_LOG: Final = -1e4  # log of a decay that is zero in any float; keeps 0 · log 0 finite
+LEAST_DECAY: Final = 1e-300  # in place of a bilinear decay of 0, whose logarithm is infinite
 
 
 class System(NamedTuple):
@@ -68,10 +68,11 @@ def discretize(
         log = z
     else:
         b = step / (1 - z / 2) * B
-        log = torch.log((1 + z / 2) / (1 - z / 2))
+        decay = (1 + z / 2) / (1 - z / 2)
+        log = torch.log(torch.where(decay.abs() < LEAST_DECAY, LEAST_DECAY, decay))
     wide = torch.complex128 if dtype == torch.float64 else torch.complex64
     return System(
-        log.real.clamp(min=LEAST_LOG),
+        log.real,
         log.imag / (2 * math.pi),
         b.to(wide),
         C.to(wide),

@@ -26,12 +26,11 @@ STREAM = ("weight", "residual", "dr")  # float32 whatever x is
 def rounded(given: Arguments, dtype: torch.dtype) -> Arguments:
     """Round to the dtypes an implementation is fed."""
     wide = torch.promote_types(dtype, torch.float32)
-    return Arguments(
-        *(
-            None if value is None else value.to(wide if name in STREAM else dtype)
-            for name, value in given._asdict().items()
-        )
-    )
+    values: dict[str, Any] = {
+        name: None if value is None else value.to(wide if name in STREAM else dtype)
+        for name, value in given._asdict().items()
+    }
+    return Arguments(**values)
 
 
 def run(case: Case, given: Arguments, place: Place, dtype: torch.dtype) -> list[Tensor | None]:
