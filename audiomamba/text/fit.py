@@ -102,11 +102,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--thin", nargs="*", default=[], metavar="FILE=N", help="keep every n-th line"
     )
+    parser.add_argument("--thin", nargs="*", default=[], metavar="NAME=N", help="take 1 line in N")
     parser.add_argument("--extra", type=Path, nargs="*", default=[], help="manifests with texts")
     parser.add_argument("--commands", action="store_true", help="weigh digits and command words")
     parser.add_argument("--size", type=int, default=512, help="number of pieces (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="where tokenizer.model goes")
     options = parser.parse_args(arguments)
+    thin = {name: int(every) for name, _, every in (item.partition("=") for item in options.thin)}
 
     thin = {name: int(step) for name, _, step in (item.partition("=") for item in options.thin)}
 
