@@ -1,7 +1,8 @@
 """A transcriber on the native CPU engine: numpy in, numpy out, no torch."""
 
 import ctypes
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ __all__ = ["NativeTranscriber"]
 
 Floats = NDArray[np.float32]
 Weights = Mapping[str, Floats]
+
+FACTOR = 4  # feature frames to one frame of the encoder; part of the engine's C interface
 
 
 class NativeTranscriber:
@@ -73,115 +76,145 @@ class NativeTranscriber:
             ShapeError: shapes do not fit, or ``states`` is not a contiguous float32 array.
         """
         M, frames, bins = features.shape
-        if frames % 4 or bins != self.bins or len(rows) != M:
+        at = [int(row) for row in rows]
+        if frames % FACTOR or bins != self.bins or len(at) != M:
             raise ShapeError(
-                f"native: wants (M, 4 T, {self.bins}) for {len(rows)} rows, got {features.shape}"
+                f"native: wants (M, {FACTOR} T, {self.bins}) for {len(at)} rows, "
+                f"got {features.shape}"
             )
-        if states.dtype != np.float32 or not states.flags.c_contiguous:
-            raise ShapeError("native: states must be a contiguous float32 array")
+        if (
+            states.dtype != np.float32
+            or states.shape[1:] != (self.state_floats,)
+            or not states.flags.c_contiguous
+        ):
+            raise ShapeError(
+                f"native: states must be contiguous float32 (rows, {self.state_floats}), "
+                f"got {states.dtype} {states.shape}"
+            )
+        # What is past these checks is written to by address.
+        if len(set(at)) != M or not all(0 <= row < len(states) for row in at):
+            raise ShapeError(f"native: wants different rows of {len(states)}, got {at}")
         features = np.ascontiguousarray(features, np.float32)
-        out = np.empty((M, frames // 4, self.vocabulary), np.float32)
-        stride = states.strides[0]
-        pointers = (ctypes.c_void_p * M)(*(states.ctypes.data + int(row) * stride for row in rows))
+        out = np.empty((M, frames // FACTOR, self.vocabulary), np.float32)
+        first, stride = states.ctypes.data, states.strides[0]
+        pointers = (ctypes.c_void_p * M)(*(first + row * stride for row in at))
         self._library.am_transcribe(
-            self._model, features.ctypes.data, M, frames // 4, pointers, out.ctypes.data
+            self._model, features.ctypes.data, M, frames // FACTOR, pointers, out.ctypes.data
         )
         return out
 
     def _describe(
         self, config: Mapping[str, Any], weights: Weights, int8: bool
     ) -> native.Transcriber:
-        def pointer(array: Floats) -> Any:
-            array = np.ascontiguousarray(array, np.float32)
-            self._keep.append(array)
-            return array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-
-        def weight(name: str) -> Floats:
-            try:
-                return weights[name]
-            except KeyError:
-                raise ModelError(f"native engine: checkpoint has no weight {name!r}") from None
-
         stack = config["stack"]
+        width, bins, vocabulary = int(stack["width"]), self.bins, self.vocabulary
+        first, second = (int(channels) for channels in config["subsample_channels"])
         layers = [layer for layer in stack["layers"] for _ in range(layer["count"])]
-        blocks = (native.Block * len(layers))(
-            *(
-                _block(layer, lambda name, i=i: weight(f"stack.blocks.{i}.{name}"), pointer)
-                for i, layer in enumerate(layers)
-            )
-        )
+        take = _Pointers(weights, self._keep)
+        blocks = [
+            _block(layer, width, take.under(f"stack.blocks.{i}.")) for i, layer in enumerate(layers)
+        ]
         return native.Transcriber(
-            bins=self.bins,
-            channels=(ctypes.c_int * 2)(*config["subsample_channels"]),
-            width=stack["width"],
-            vocabulary=self.vocabulary,
-            blocks=len(layers),
+            bins=bins,
+            channels=(ctypes.c_int * 2)(first, second),
+            width=width,
+            vocabulary=vocabulary,
+            blocks=len(blocks),
             eps=stack["norm_eps"],
             int8=int(int8),
-            mel_mean=pointer(weight("mel_mean")),
-            mel_scale=pointer(weight("mel_scale")),
-            first_weight=pointer(weight("subsample.first.weight")),
-            first_bias=pointer(weight("subsample.first.bias")),
-            second_weight=pointer(weight("subsample.second.weight")),
-            second_bias=pointer(weight("subsample.second.bias")),
-            project_weight=pointer(weight("subsample.project.weight")),
-            project_bias=pointer(weight("subsample.project.bias")),
-            norm=pointer(weight("stack.norm.weight")),
-            out_weight=pointer(weight("out.weight")),
-            out_bias=pointer(weight("out.bias")),
-            block=blocks,
+            mel_mean=take("mel_mean", bins),
+            mel_scale=take("mel_scale", bins),
+            first_weight=take("subsample.first.weight", first, 1, 3, 3),
+            first_bias=take("subsample.first.bias", first),
+            second_weight=take("subsample.second.weight", second, first, 3, 3),
+            second_bias=take("subsample.second.bias", second),
+            project_weight=take("subsample.project.weight", width, second * (bins // 4)),
+            project_bias=take("subsample.project.bias", width),
+            norm=take("stack.norm.weight", width),
+            out_weight=take("out.weight", vocabulary, width),
+            out_bias=take("out.bias", vocabulary),
+            block=(native.Block * len(blocks))(*blocks),
         )
 
 
-def _block(
-    layer: Mapping[str, Any], weight: Callable[[str], Floats], pointer: Callable[[Floats], Any]
-) -> native.Block:
-    selective = layer["dynamics"] == "selective"
-    in_proj = weight("mixer.in_proj.weight")
+class _Pointers:
+    """Addresses of weights for the C side, by name and shape; ``keep`` holds what they point at."""
+
+    def __init__(self, weights: Weights, keep: list[Floats], prefix: str = "") -> None:
+        self._weights, self._keep, self._prefix = weights, keep, prefix
+
+    def under(self, prefix: str) -> "_Pointers":
+        """The same for the names below ``prefix``."""
+        return _Pointers(self._weights, self._keep, self._prefix + prefix)
+
+    def __call__(self, name: str, *shape: int) -> Any:
+        return self.to(self.array(name, *shape))
+
+    def array(self, name: str, *shape: int) -> Floats:
+        """The weight itself.
+
+        Raises:
+            ModelError: it is missing or has another shape.
+        """
+        name = self._prefix + name
+        if name not in self._weights:
+            raise ModelError(f"native engine: checkpoint has no weight {name!r}")
+        weight = self._weights[name]
+        if weight.shape != shape:
+            raise ModelError(f"native engine: {name} must be {shape}, got {weight.shape}")
+        return weight
+
+    def to(self, array: Floats) -> Any:
+        """Address of an array of one's own."""
+        array = np.ascontiguousarray(array, np.float32)
+        self._keep.append(array)
+        return array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+
+
+def _block(layer: Mapping[str, Any], width: int, take: _Pointers) -> native.Block:
+    channels, states = layer["expand"] * width, layer["state_size"]
     block = native.Block(
-        selective=int(selective),
-        channels=in_proj.shape[0] // 2,
-        states=layer["state_size"],
+        selective=int(layer["dynamics"] == "selective"),
+        channels=channels,
+        states=states,
         conv_taps=layer["conv_taps"],
-        norm=pointer(weight("norm.weight")),
-        in_proj=pointer(in_proj),
-        conv_weight=pointer(weight("mixer.conv_weight")),
-        conv_bias=pointer(weight("mixer.conv_bias")),
-        out_proj=pointer(weight("mixer.out_proj.weight")),
-        D=pointer(weight("mixer.dynamics.D")),
+        norm=take("norm.weight", width),
+        in_proj=take("mixer.in_proj.weight", 2 * channels, width),
+        conv_weight=take("mixer.conv_weight", channels, layer["conv_taps"]),
+        conv_bias=take("mixer.conv_bias", channels),
+        out_proj=take("mixer.out_proj.weight", width, channels),
     )
-    if selective:
-        dt_proj = weight("mixer.dynamics.dt_proj.weight")
-        block.dt_rank = dt_proj.shape[1]
-        block.dt_proj = pointer(dt_proj)
-        block.dt_bias = pointer(weight("mixer.dynamics.dt_proj.bias"))
-        block.x_proj = pointer(weight("mixer.dynamics.x_proj.weight"))
-        block.A = pointer(-np.exp(weight("mixer.dynamics.A_log")))
+    dynamics = take.under("mixer.dynamics.")
+    block.D = dynamics("D", channels)
+    if block.selective:
+        block.dt_rank = rank = layer["dt_rank"] or math.ceil(width / 16)
+        block.dt_proj = dynamics("dt_proj.weight", channels, rank)
+        block.dt_bias = dynamics("dt_proj.bias", channels)
+        block.x_proj = dynamics("x_proj.weight", rank + 2 * states, channels)
+        block.A = dynamics.to(-np.exp(dynamics.array("A_log", channels, states)))
     else:
-        A, B = _discretise(weight, layer["discretization"])
-        block.A, block.B = pointer(_interleave(A)), pointer(_interleave(B))
-        block.C = pointer(weight("mixer.dynamics.C"))
+        A, B = _discretise(dynamics, channels, states // 2, layer["discretization"])
+        block.A, block.B = dynamics.to(_interleave(A)), dynamics.to(_interleave(B))
+        block.C = dynamics("C", channels, states // 2, 2)
     if layer["ffn"] > 0:
-        ffn_in = weight("ffn.in_proj.weight")
-        block.hidden = ffn_in.shape[0] // 2
-        block.ffn_norm = pointer(weight("ffn_norm.weight"))
-        block.ffn_in_proj = pointer(ffn_in)
-        block.ffn_out_proj = pointer(weight("ffn.out_proj.weight"))
+        block.hidden = hidden = round(layer["ffn"] * width)
+        block.ffn_norm = take("ffn_norm.weight", width)
+        block.ffn_in_proj = take("ffn.in_proj.weight", 2 * hidden, width)
+        block.ffn_out_proj = take("ffn.out_proj.weight", width, hidden)
         block.ffn_conv_taps = layer["ffn_conv_taps"]
         if layer["ffn_conv_taps"]:
-            block.ffn_conv_weight = pointer(weight("ffn.conv_weight"))
-            block.ffn_conv_bias = pointer(weight("ffn.conv_bias"))
+            block.ffn_conv_weight = take("ffn.conv_weight", hidden, layer["ffn_conv_taps"])
+            block.ffn_conv_bias = take("ffn.conv_bias", hidden)
     return block
 
 
 def _discretise(
-    weight: Callable[[str], Floats], method: str
+    take: _Pointers, channels: int, pairs: int, method: str
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     """The discrete A and B of an LTI layer, as kernels.lti defines them; B = 1 before."""
-    A = -np.exp(weight("mixer.dynamics.A_log_real").astype(np.float64)) + 1j * weight(
-        "mixer.dynamics.A_imag"
-    ).astype(np.float64)
-    dt = np.exp(weight("mixer.dynamics.log_dt").astype(np.float64))[:, None]
+    real = take.array("A_log_real", channels, pairs).astype(np.float64)
+    A = -np.exp(real) + 1j * take.array("A_imag", channels, pairs).astype(np.float64)
+    dt = np.exp(take.array("log_dt", channels).astype(np.float64))[:, None]
     if method == "bilinear":
         return (1 + dt * A / 2) / (1 - dt * A / 2), dt / (1 - dt * A / 2)
     return np.exp(dt * A), np.expm1(dt * A) / A
