@@ -99,7 +99,9 @@ class StreamingMel:
         view = np.lib.stride_tricks.sliding_window_view(x, c.window)[: frames * c.hop : c.hop]
         spectrum = np.fft.rfft(view * self._window, c.fft)
         power = spectrum.real**2 + spectrum.imag**2
-        features: Samples = np.log(np.maximum(power @ self._bank, np.float32(c.floor)))
+        # A product a frame: one of all frames would round by how many came together.
+        bands = np.matmul(power[:, None], self._bank)[:, 0]
+        features: Samples = np.log(np.maximum(bands, np.float32(c.floor)))
         return features
 
     def finish(self) -> Samples:

@@ -74,7 +74,8 @@ def encode(samples: Samples, encoding: Encoding) -> bytes:
     sample_bytes(encoding)
     clipped = np.clip(samples, -1.0, 1.0)
     if encoding == "linear16":
-        return np.rint(clipped * 32767).astype("<i2").tobytes()
+        # The scale of decode, so that a round trip is exact; +1.0 is one step too loud for it.
+        return np.minimum(np.rint(clipped * 32768), 32767).astype("<i2").tobytes()
     if encoding == "float32":
         return np.asarray(samples, "<f4").tobytes()
     table = _TABLES[encoding]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiomamba.errors import ConfigError
+from audiomamba.errors import ConfigError, ShapeError
 from audiomamba.text.events import Event, Final, Partial, Reason, SpeechEnd, SpeechStart, Word
 from audiomamba.text.vocabulary import BLANK, WORD_START, Vocabulary
 
@@ -28,7 +28,7 @@ class DecoderConfig:
     emission_delay_s: float = 0.0  # seconds from a sound to its piece; taken off all times
     endpointing: bool = True  # close utterances at pauses; else only when asked to
     silence_s: float = 0.6  # pause that ends an utterance
-    min_speech_s: float = 0.1  # an utterance shorter than this is kept open at a pause
+    min_speech_s: float = 0.1  # an utterance shorter than this waits for twice the pause
     max_utterance_s: float = 30.0  # an utterance is closed after this, at a word's end
 
     def __post_init__(self) -> None:
@@ -74,7 +74,15 @@ class CtcDecoder:
         self._changed = False
 
     def feed(self, log_probs: NDArray[np.float32]) -> list[Event]:
-        """Take ``(k, pieces)`` log-probabilities of the next k frames; return what they changed."""
+        """Take ``(k, pieces)`` log-probabilities of the next k frames; return what they changed.
+
+        Raises:
+            ShapeError: not two axes, or not as many pieces as the vocabulary has.
+        """
+        if log_probs.ndim != 2 or log_probs.shape[1] != len(self._vocabulary):
+            raise ShapeError(
+                f"decoder: wants (k, {len(self._vocabulary)}), got {tuple(log_probs.shape)}"
+            )
         events: list[Event] = []
         best = log_probs.argmax(1)
         scores = log_probs[np.arange(len(best)), best]
@@ -143,7 +151,9 @@ class CtcDecoder:
             return
         last = self._words[-1].last
         spoken = last - self._words[0].first + 1
-        if frame - last - 1 >= self._silence and spoken >= self._min_speech:
+        # Twice, not never: CTC writes many a short word ("no") in a single frame.
+        pause = self._silence if spoken >= self._min_speech else 2 * self._silence
+        if frame - last - 1 >= pause:
             self._close("endpoint", events)
 
     def _close_now(self, reason: Reason) -> list[Event]:

@@ -43,7 +43,7 @@ def pool_sentences(path: Path, thin: Mapping[str, int] | None = None) -> Iterato
             if packed is None or not member.name.endswith(".txt.xz"):
                 continue
             step = (thin or {}).get(member.name.removesuffix(".txt.xz"), 1)
-            with lzma.open(packed, "rt", encoding="utf-8") as lines:
+            with io.TextIOWrapper(lzma.LZMAFile(packed), encoding="utf-8") as lines:
                 for line in itertools.islice(lines, 0, None, step):
                     if text := normalize(line):
                         yield text
@@ -102,14 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--thin", nargs="*", default=[], metavar="FILE=N", help="keep every n-th line"
     )
-    parser.add_argument("--thin", nargs="*", default=[], metavar="NAME=N", help="take 1 line in N")
     parser.add_argument("--extra", type=Path, nargs="*", default=[], help="manifests with texts")
     parser.add_argument("--commands", action="store_true", help="weigh digits and command words")
     parser.add_argument("--size", type=int, default=512, help="number of pieces (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="where tokenizer.model goes")
     options = parser.parse_args(arguments)
-    thin = {name: int(every) for name, _, every in (item.partition("=") for item in options.thin)}
-
     thin = {name: int(step) for name, _, step in (item.partition("=") for item in options.thin)}
 
     def sentences() -> Iterator[str]:
