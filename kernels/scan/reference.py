@@ -49,7 +49,7 @@ def scan(
             )
             outs.append(out)
             states.append(state)
-        return torch.cat(outs, 1), torch.cat(states, 0)
+        return _laid_out(torch.cat(outs, 1), u), torch.cat(states, 0)
 
     wide = torch.float64 if u.dtype == torch.float64 else torch.float32
     rows, steps, channels = u.shape
@@ -58,21 +58,23 @@ def scan(
     if initial_state is not None:
         h = h + initial_state
     per_group = channels // B.shape[2]
+    # Taken apart once: the gradient of u[:, t] alone would be a tensor of the size of u.
+    us, deltas, bs, cs = (x.to(wide).unbind(1) for x in (u, delta, B, C))
+    zs = None if z is None else z.to(wide).unbind(1)
     ys: list[Tensor] = []
     for t in reversed(range(steps)) if reverse else range(steps):
         if resets is not None:
             # A select, not a product: a NaN before the reset must not pass.
             h = torch.where(resets[:, t, None, None], torch.zeros_like(h), h)
-        dt = step_size(delta[:, t].to(wide), delta_bias, softplus)
-        x = u[:, t].to(wide)
-        b = B[:, t].to(wide).repeat_interleave(per_group, 1)  # (B, D, N)
-        c = C[:, t].to(wide).repeat_interleave(per_group, 1)
-        h = torch.exp(dt[..., None] * A) * h + (dt * x)[..., None] * b
-        ys.append(_output((c * h).sum(-1), x, D, None if z is None else z[:, t].to(wide)))
+        dt = step_size(deltas[t], delta_bias, softplus)
+        b = bs[t].repeat_interleave(per_group, 1)  # (B, D, N)
+        c = cs[t].repeat_interleave(per_group, 1)
+        h = torch.exp(dt[..., None] * A) * h + (dt * us[t])[..., None] * b
+        ys.append(_output((c * h).sum(-1), us[t], D, None if zs is None else zs[t]))
     if reverse:
         ys.reverse()
-    out = torch.stack(ys, 1) if ys else u.new_zeros(u.shape, dtype=wide)
-    return out.to(u.dtype), h
+    out = torch.stack(ys, 1) if ys else u  # both without an element
+    return _laid_out(out, u), h
 
 
 def scan_step_(
@@ -123,3 +125,8 @@ def _output(y: Tensor, x: Tensor, skip: Tensor | None, z: Tensor | None) -> Tens
     if skip is not None:
         y = y + skip * x
     return y if z is None else y * functional.silu(z)
+
+
+def _laid_out(x: Tensor, like: Tensor) -> Tensor:
+    """A copy in the dtype and memory order of another tensor."""
+    return torch.empty_like(like).copy_(x)
