@@ -1,10 +1,11 @@
-"""From samples as they come to features: channels mixed, resampled, log-mel."""
+"""From samples as they come to features: channels mixed, resampled, levelled, log-mel."""
 
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audiomamba.audio.level import LevelControl
 from audiomamba.audio.mel import MelConfig, StreamingMel
 from audiomamba.audio.resample import Resampler
 from audiomamba.errors import AudioError
@@ -41,7 +42,7 @@ class FrontEnd:
             raise AudioError(f"channels must be 1 to 32, got {channels}")
         self.channels, self.channel_mode = channels, channel_mode
         self._resampler = Resampler(sample_rate, mel.sample_rate)
-        self._mel = StreamingMel(mel)
+        self._mel = StreamingMel(mel, LevelControl())
 
     def feed(self, samples: Samples) -> Samples:
         """Take ``(n,)``, or ``(n, channels)`` of several channels; return new frames ``(k, bins)``.

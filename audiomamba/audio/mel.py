@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiomamba.audio.level import LevelControl
 from audiomamba.errors import ConfigError
 
 __all__ = ["MelConfig", "StreamingMel", "mel_filterbank", "window_function"]
@@ -80,11 +81,18 @@ def window_function(config: MelConfig) -> Samples:
 
 
 class StreamingMel:
-    """Features of one stream. Any chunking of the samples gives the same frames."""
+    """Features of one stream. Any chunking of the samples gives the same frames.
 
-    def __init__(self, config: MelConfig | None = None) -> None:
+    Args:
+        config: The features.
+        level: Raises quiet frames before the logarithm; None leaves them.
+    """
+
+    def __init__(self, config: MelConfig | None = None, level: LevelControl | None = None) -> None:
         self.config = config or MelConfig()
+        self._level = level
         self._window = window_function(self.config)
+        self._window_energy = np.float32(np.square(self._window).sum())
         self._bank = np.ascontiguousarray(mel_filterbank(self.config).T)
         self._tail: Samples = np.zeros(0, np.float32)
 
@@ -97,10 +105,14 @@ class StreamingMel:
         if frames == 0:
             return np.zeros((0, c.bins), np.float32)
         view = np.lib.stride_tricks.sliding_window_view(x, c.window)[: frames * c.hop : c.hop]
-        spectrum = np.fft.rfft(view * self._window, c.fft)
+        windowed = view * self._window
+        spectrum = np.fft.rfft(windowed, c.fft)
         power = spectrum.real**2 + spectrum.imag**2
         # A product a frame: one of all frames would round by how many came together.
         bands = np.matmul(power[:, None], self._bank)[:, 0]
+        if self._level is not None:
+            energies = np.matmul(windowed[:, None], windowed[:, :, None])[:, 0, 0]
+            bands = bands * self._level.gains(energies / self._window_energy)[:, None]
         features: Samples = np.log(np.maximum(bands, np.float32(c.floor)))
         return features
 
@@ -111,8 +123,11 @@ class StreamingMel:
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on elsewhere."""
-        return {"tail": self._tail.copy()}
+        level = {} if self._level is None else self._level.state()
+        return {"tail": self._tail.copy(), **level}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self._tail = np.asarray(state["tail"], np.float32).copy()
+        if self._level is not None:
+            self._level.load(state)

@@ -6,6 +6,9 @@ stream of the library and the many of the serving engine are this, around their 
 a model.
 """
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +25,10 @@ Features = NDArray[np.float32]
 
 TAIL_S = 0.8
 """Seconds of silence fed after the end, for what the model writes with its delay."""
+LEAD_S = 0.32
+"""Seconds of silence heard before the first sample. A recording may begin in the middle of a sound,
+which the model, whose training clips begin with a breath of silence, would take for noise: of 100
+tightly cut digits of one speaker it heard 3 without this and 77 with it. No time is counted."""
 
 
 class Recognition:
@@ -51,18 +58,19 @@ class Recognition:
         self.sample_rate, self.channels = sample_rate, channels
         self.block_frames = block_frames
         self._front = FrontEnd(mel, sample_rate, channels=channels, channel_mode=channel_mode)
-        self._decoder = CtcDecoder(vocabulary, decoder)
+        self._vocabulary = vocabulary
+        self._decoder = CtcDecoder(vocabulary, _after_lead(decoder))
         self._waiting: list[Features] = []
         self._waiting_frames = 0
+        self._hear_silence(LEAD_S)
 
     def push(self, samples: Samples) -> None:
         """Take samples ``(n,)`` or ``(n, channels)``, any n."""
         self._keep(self._front.feed(samples))
 
-    def push_end(self) -> None:
-        """Take the end of the audio: a tail of silence, padded to a whole block."""
-        silence = np.zeros((round(TAIL_S * self.sample_rate), self.channels), np.float32)
-        self._keep(self._front.feed(silence if self.channels > 1 else silence[:, 0]))
+    def push_end(self, tail_s: float = TAIL_S) -> None:
+        """Take the end of the audio: ``tail_s`` seconds of silence, padded to a whole block."""
+        self._hear_silence(tail_s)
         self._keep(self._front.finish())
         short = -self._waiting_frames % self.block_frames
         if short and self._waiting_frames:
@@ -82,11 +90,48 @@ class Recognition:
         """Take what the model made of a block, ``(T, vocabulary)``; what it changes is returned."""
         return self._decoder.feed(log_probs)
 
+    def flush(self) -> list[Event]:
+        """Close the utterance; the stream goes on."""
+        return self._decoder.flush()
+
     def finish(self) -> list[Event]:
         """After the last block: close the utterance."""
         return self._decoder.finish()
+
+    def configure(self, decoder: DecoderConfig) -> None:
+        """Use other endpoints from the next block on."""
+        state = self._decoder.state()
+        self._decoder = CtcDecoder(self._vocabulary, _after_lead(decoder))
+        self._decoder.load(state)
+
+    def audio_state(self) -> dict[str, Any]:
+        """Copy of what was heard and is in no block yet."""
+        return {"front": self._front.state(), "waiting": [part.copy() for part in self._waiting]}
+
+    def load_audio_state(self, state: dict[str, Any]) -> None:
+        """Go on from that copy."""
+        self._front.load(state["front"])
+        self._waiting = [part.copy() for part in state["waiting"]]
+        self._waiting_frames = sum(len(part) for part in self._waiting)
+
+    def decoder_state(self) -> dict[str, Any]:
+        """Copy of what was understood and is not final, of JSON's types."""
+        return self._decoder.state()
+
+    def load_decoder_state(self, state: dict[str, Any]) -> None:
+        """Go on from that copy."""
+        self._decoder.load(state)
+
+    def _hear_silence(self, seconds: float) -> None:
+        silence = np.zeros((round(seconds * self.sample_rate), self.channels), np.float32)
+        self._keep(self._front.feed(silence if self.channels > 1 else silence[:, 0]))
 
     def _keep(self, frames: Features) -> None:
         if len(frames):
             self._waiting.append(frames)
             self._waiting_frames += len(frames)
+
+
+def _after_lead(decoder: DecoderConfig) -> DecoderConfig:
+    """Times count from the first sample, not from the silence before it."""
+    return replace(decoder, emission_delay_s=decoder.emission_delay_s + LEAD_S)
