@@ -30,7 +30,7 @@ INTERPRETED: Final = os.environ.get("TRITON_INTERPRET") == "1"
 
 # All ops share one namespace, torch.ops.audiomamba. Library.define/impl costs a tenth of the host
 # time that the custom_op decorator costs per call.
-LIBRARY: Final = torch.library.Library("audiomamba", "FRAGMENT")  # type: ignore[no-untyped-call]
+LIBRARY: Final = torch.library.Library("audiomamba", "FRAGMENT")
 
 _log = logging.getLogger(__name__)
 _logged: set[tuple[str, str, str]] = set()

@@ -10,7 +10,7 @@ from audiomamba.errors import ConfigError, Error
 
 __all__ = ["main"]
 
-COMMANDS = ("transcribe", "listen", "train", "evaluate", "models")
+COMMANDS = ("transcribe", "listen", "serve", "train", "evaluate", "models")
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
 

@@ -84,5 +84,6 @@ def _render(
             }
         )
     if args.format in ("srt", "vtt"):
-        return getattr(subtitles, args.format)(transcript.words)
+        render = subtitles.srt if args.format == "srt" else subtitles.vtt
+        return render(transcript.words)
     return transcript.text if len(args.files) == 1 else f"{file}\t{transcript.text}"

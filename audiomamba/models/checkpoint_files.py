@@ -54,7 +54,7 @@ def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
     stored: dict[str, NDArray[Any]] = {}
     for file in files:
         try:
-            entries = safetensors.deserialize(file.read_bytes())
+            entries = safetensors.deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
         except safetensors.SafetensorError as error:
             raise ModelError(f"{file}: damaged ({error})") from None
         stored |= {name: _widen(file, name, entry) for name, entry in entries}

@@ -7,11 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiomamba.errors import ShapeError
+from audiomamba.models.transcriber_config import FACTOR
 
 __all__ = ["FACTOR", "Subsampler", "SubsamplerState"]
-
-FACTOR = 4
-"""Feature frames to one frame of the encoder."""
 
 
 class SubsamplerState(NamedTuple):

@@ -1,57 +1,15 @@
 """The streaming transcriber: log-mel features to probabilities of word pieces, frame by frame."""
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from audiomamba.audio.mel import MelConfig
-from audiomamba.errors import ConfigError
-from audiomamba.models.subsample import FACTOR, Subsampler, SubsamplerState
-from audiomamba.nn import LayerConfig, Norm, Stack, StackConfig, StackState, gather, scatter_
+from audiomamba.models.subsample import Subsampler, SubsamplerState
+from audiomamba.models.transcriber_config import TranscriberConfig
+from audiomamba.nn import Norm, Stack, StackState, gather, scatter_
 
 __all__ = ["Transcriber", "TranscriberConfig", "TranscriberOutput", "TranscriberState"]
-
-
-def _default_stack() -> StackConfig:
-    return StackConfig(
-        width=320,
-        layers=[
-            LayerConfig(dynamics="lti", count=4, state_size=32, ffn_conv_taps=15),
-            LayerConfig(dynamics="selective", count=10),
-        ],
-    )
-
-
-@dataclass(kw_only=True, slots=True)
-class TranscriberConfig:
-    """Shape of a transcriber."""
-
-    vocabulary: int = 512  # pieces, the blank (id 0) among them
-    mel: MelConfig = field(default_factory=MelConfig)
-    subsample_channels: list[int] = field(default_factory=lambda: [32, 64])
-    stack: StackConfig = field(default_factory=_default_stack)
-    inter_layer: int = 8  # layers before the intermediate CTC head; 0 = no such head
-    phone_layer: int = 6  # layers before the phone head, a training aid; 0 = no such head
-    phones: int = 178  # symbols of the synthesiser's alphabet
-    activity: bool = True  # a head that says whether somebody speaks
-    emission_delay_s: float = 0.0  # mean seconds from a word's end to its last piece, measured
-
-    def __post_init__(self) -> None:
-        depth = len(self.stack.each())
-        for name in ("inter_layer", "phone_layer"):
-            if not 0 <= getattr(self, name) < depth:
-                raise ConfigError(f"{name} must be in 0..{depth - 1}, got {getattr(self, name)}")
-        if len(self.subsample_channels) != 2:
-            raise ConfigError(
-                f"subsample_channels wants two numbers, got {self.subsample_channels}"
-            )
-
-    @property
-    def frame_s(self) -> float:
-        """Seconds from one frame of the encoder to the next."""
-        return FACTOR * self.mel.hop / self.mel.sample_rate
 
 
 class TranscriberOutput(NamedTuple):

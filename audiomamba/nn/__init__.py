@@ -1,11 +1,28 @@
-"""Layers with explicit state: mixers (LTI and selective), block, stack, and the pool of states."""
+"""Layers with explicit state: mixers (LTI and selective), block, stack, and the pool of states.
 
-from audiomamba.nn.block import Block, BlockState, Norm
+Their configuration is plain data, read also where torch is not wanted (the native engine), so the
+layers are imported when they are first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from audiomamba.nn.config import Dynamics, LayerConfig, StackConfig
-from audiomamba.nn.feedforward import FeedForward
-from audiomamba.nn.mixer import Mixer, MixerState
-from audiomamba.nn.stack import Stack, StackState
-from audiomamba.nn.state import NULL_SLOT, State, StatePool, flatten, gather, map_state, scatter_
+
+if TYPE_CHECKING:
+    from audiomamba.nn.block import Block, BlockState, Norm
+    from audiomamba.nn.feedforward import FeedForward
+    from audiomamba.nn.mixer import Mixer, MixerState
+    from audiomamba.nn.stack import Stack, StackState
+    from audiomamba.nn.state import (
+        NULL_SLOT,
+        State,
+        StatePool,
+        flatten,
+        gather,
+        map_state,
+        scatter_,
+    )
 
 __all__ = [
     "NULL_SLOT",
@@ -27,3 +44,23 @@ __all__ = [
     "map_state",
     "scatter_",
 ]
+
+_HOME = {
+    **dict.fromkeys(("Block", "BlockState", "Norm"), "block"),
+    "FeedForward": "feedforward",
+    **dict.fromkeys(("Mixer", "MixerState"), "mixer"),
+    **dict.fromkeys(("Stack", "StackState"), "stack"),
+    **dict.fromkeys(
+        ("NULL_SLOT", "State", "StatePool", "flatten", "gather", "map_state", "scatter_"), "state"
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'audiomamba.nn' has no attribute {name!r}")
+    return getattr(import_module(f"audiomamba.nn.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -73,4 +73,4 @@ class FeedForward(nn.Module):
             )
         else:
             gate = F.silu(gate)
-        return self.out_proj(gate * value)
+        return F.linear(gate * value, self.out_proj.weight)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from audiomamba.kernels.conv import conv, conv_step_
 from audiomamba.nn.config import LayerConfig
@@ -13,7 +14,7 @@ from audiomamba.nn.selective import Selective
 
 __all__ = ["Mixer", "MixerState"]
 
-DYNAMICS = {"lti": Lti, "selective": Selective}
+DYNAMICS: dict[str, type[Lti] | type[Selective]] = {"lti": Lti, "selective": Selective}
 
 
 class MixerState(NamedTuple):
@@ -38,7 +39,7 @@ class Mixer(nn.Module):
             torch.empty(channels, config.conv_taps).uniform_(-bound, bound)
         )
         self.conv_bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
-        self.dynamics = DYNAMICS[config.dynamics](channels, width, config)
+        self.dynamics: Lti | Selective = DYNAMICS[config.dynamics](channels, width, config)
         self.out_proj = nn.Linear(channels, width, bias=False)
 
     def init_state(
@@ -73,4 +74,4 @@ class Mixer(nn.Module):
         """One frame of every row, ``x (M, width)``; rows ``slots`` of ``pool`` advance in place."""
         u, z = self.in_proj(x).chunk(2, dim=-1)
         u = conv_step_(u, self.conv_weight, self.conv_bias, pool.conv, slots, activation="silu")
-        return self.out_proj(self.dynamics.step_(u, z, pool.dynamics, slots))
+        return F.linear(self.dynamics.step_(u, z, pool.dynamics, slots), self.out_proj.weight)

@@ -19,7 +19,7 @@ def to_time_contiguous(x: Tensor, weight: Tensor) -> Tensor:
     if T == 1:
         return F.linear(x, weight)
     y = torch.mm(weight, x.reshape(B * T, d).t())
-    return y.view(-1, B, T).permute(1, 2, 0)
+    return y.view(weight.shape[0], B, T).permute(1, 2, 0)
 
 
 def to_time_contiguous_pair(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,4 +41,4 @@ def from_time_contiguous(x: Tensor, weight: Tensor) -> Tensor:
     if T == 1:
         return F.linear(x, weight)
     flat = x.permute(2, 0, 1).reshape(D, B * T)
-    return torch.mm(flat.t(), weight.t()).view(B, T, -1)
+    return torch.mm(flat.t(), weight.t()).view(B, T, weight.shape[0])

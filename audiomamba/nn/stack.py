@@ -41,7 +41,10 @@ class Stack(nn.Module):
         self, batch: int, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32
     ) -> StackState:
         """The state before the first frame of ``batch`` streams."""
-        return tuple(block.init_state(batch, device=device, dtype=dtype) for block in self.blocks)  # type: ignore[operator, misc]
+        return tuple(
+            block.init_state(batch, device=device, dtype=dtype)  # type: ignore[operator]
+            for block in self.blocks
+        )
 
     def forward(
         self, x: Tensor, state: StackState | None = None, *, resets: Tensor | None = None
@@ -84,11 +87,11 @@ class Stack(nn.Module):
         few streams are cheaper as a chunk: the rows are gathered, run and scattered back.
         """
         if x.shape[1] != 1:
-            y, state = self(x, gather(pool, slots))
+            chunk, state = self.forward(x, gather(pool, slots))
             scatter_(pool, slots, state)
-            return y
+            return chunk
         h, residual = x[:, 0], None
         for block, rows in zip(self.blocks, pool, strict=True):
             h, residual = block.step_(h, residual, rows, slots)  # type: ignore[operator]
-        y, _ = self.norm(h, residual)
+        y: Tensor = self.norm(h, residual)[0]
         return y[:, None]

@@ -58,6 +58,10 @@ class Vocabulary:
             raise ModelError(f"vocabulary: cannot read {path}: {error.strerror}") from error
         return cls(serialized)
 
+    def save(self, path: str | Path) -> None:
+        """Write ``tokenizer.model``."""
+        Path(path).write_bytes(self.serialized)
+
     def __len__(self) -> int:
         return len(self.pieces)
 

@@ -41,7 +41,8 @@ class Muon:
     """Steps hidden matrices along their orthogonalised Nesterov momentum.
 
     Args:
-        named: Names and two-dimensional parameters whose ``grad`` is filled before each step.
+        named: Names and two-dimensional parameters whose ``grad`` is filled before each step. An
+            ``in_proj`` is two maps, one below the other, and is turned as two.
         lr: Scalar tensor on the device, read at each step.
         momentum: In [0, 1).
         weight_decay: Decoupled, times the learning rate.
@@ -58,8 +59,10 @@ class Muon:
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         groups: dict[tuple[int, ...], list[tuple[str, nn.Parameter]]] = {}
         for name, parameter in named:
-            groups.setdefault(tuple(parameter.shape), []).append((name, parameter))
+            maps = 2 if name.endswith("in_proj.weight") else 1
+            groups.setdefault((maps, *parameter.shape), []).append((name, parameter))
         self._groups = list(groups.values())
+        self._maps = [maps for maps, *_ in groups]
         # One stacked buffer a shape: the whole group is advanced by the same few launches.
         self._buffers = [
             torch.zeros(len(group), *group[0][1].shape, device=group[0][1].device)
@@ -70,14 +73,14 @@ class Muon:
     def step(self) -> None:
         """Advance all matrices once."""
         shrink = 1.0 - self.lr * self.weight_decay
-        for group, buffer in zip(self._groups, self._buffers, strict=True):
+        for group, buffer, maps in zip(self._groups, self._buffers, self._maps, strict=True):
             weights: list[Tensor] = [p.data for _, p in group]
             gradient = torch.stack([p.grad for _, p in group if p.grad is not None])
             buffer.lerp_(gradient, 1.0 - self.momentum)
             gradient.lerp_(buffer, self.momentum)
-            rows, columns = buffer.shape[1:]
-            scale = 0.2 * math.sqrt(max(rows, columns))
-            update = orthogonalize(gradient).float() * (-scale * self.lr)
+            matrices = gradient.view(maps * len(group), -1, gradient.shape[2])
+            scale = 0.2 * math.sqrt(max(matrices.shape[1:]))
+            update = orthogonalize(matrices).reshape(buffer.shape).float() * (-scale * self.lr)
             torch._foreach_mul_(weights, shrink)
             torch._foreach_add_(weights, update.unbind())
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from audiomamba.errors import Overloaded, ProtocolError
-from audiomamba.streaming.protocol.events import Event, Ready
+from audiomamba.streaming.protocol.events import Event, Failed, Ready
 from audiomamba.streaming.protocol.requests import Request
 
-__all__ = ["Close", "Dialect", "Outgoing"]
+__all__ = ["Close", "Dialect", "Outgoing", "internal_error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +57,9 @@ class Dialect(Protocol):
 
     def outgoing(self) -> list[Outgoing]:
         """What is to be sent, in order; each is handed out once."""
+
+
+def internal_error(event: Failed) -> ProtocolError:
+    """What a client hears of our own mistakes: that there was one, and what to quote."""
+    message = f"the server made a mistake; quote {event.ref} when you report it"
+    return ProtocolError(message, code="internal", close_code=1011)

@@ -12,6 +12,7 @@ __all__ = [
     "Done",
     "Drained",
     "Event",
+    "Failed",
     "Final",
     "Flushed",
     "GoAway",
@@ -119,6 +120,13 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """The session broke, which is our fault; ``ref`` finds the traceback in the log."""
+
+    ref: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Audio before sample ``at_sample`` will not be asked for again."""
 
@@ -183,6 +191,6 @@ class Done:
 
 
 Event = (
-    Ready | Partial | Final | SpeechStart | SpeechEnd | Flushed | Progress | Drained | Snapshot
-    | Metrics | Warned | Problem | GoAway | Pong | Done
+    Ready | Partial | Final | SpeechStart | SpeechEnd | Flushed | Progress | Drained | Failed
+    | Snapshot | Metrics | Warned | Problem | GoAway | Pong | Done
 )  # fmt: skip

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-import soxr
+import soxr  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray

@@ -58,7 +58,7 @@ def test_the_last_words_come_after_the_user_ended_it(
     monkeypatch.setattr(audiomamba, "load", lambda name: Listener(), raising=False)
     demo = runpy.run_path(str(DEMO))
 
-    class Queue(demo["queue"].Queue):  # type: ignore[misc, name-defined]
+    class Queue(demo["queue"].Queue):  # type: ignore[misc]
         def get(self) -> Any:  # Ctrl-C arrives while the demo waits for sound
             if self.empty():
                 raise KeyboardInterrupt

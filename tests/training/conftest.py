@@ -34,10 +34,8 @@ class TinySource:
         self.asked.append(number)
         numbers = range(number * self.merged, (number + 1) * self.merged)
         parts = [self._part(n) for n in numbers]
-        return TinyBatch(
-            *(torch.cat([getattr(p, name) for p in parts]) for name in list(TINY_FIELDS)),
-            seconds=sum(p.seconds for p in parts),
-        )
+        joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in TINY_FIELDS}
+        return TinyBatch(**joined, seconds=sum(p.seconds for p in parts))
 
     def mask(self, features: Tensor, lengths: Tensor, number: int) -> Tensor:
         return features

@@ -72,3 +72,15 @@ def test_a_saved_state_goes_on_exactly() -> None:
     two.step()
     for (_, p), (_, q) in zip(first, second, strict=True):
         assert torch.equal(p, q)
+
+
+def test_both_maps_of_an_input_projection_are_turned_apart() -> None:
+    both = nn.Parameter(torch.zeros(8, 6))
+    halves = [(f"h{i}", nn.Parameter(torch.zeros(4, 6))) for i in range(2)]
+    torch.manual_seed(0)
+    both.grad = torch.randn(8, 6)
+    for (_, half), part in zip(halves, both.grad.chunk(2), strict=True):
+        half.grad = part.clone()
+    for named in ([("block.in_proj.weight", both)], halves):
+        Muon(named, lr=torch.tensor(0.1), momentum=0.9, weight_decay=0.0).step()
+    torch.testing.assert_close(both.data, torch.cat([half.data for _, half in halves]))

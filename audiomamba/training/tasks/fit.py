@@ -131,7 +131,7 @@ def _graphed_block(
     model: LanguageModel, buffer: Tensor, pool: object, slots: Tensor
 ) -> Callable[[], Tensor]:
     side = torch.cuda.Stream()
-    with torch.cuda.stream(side):  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(side):
         _step_through(model, buffer, pool, slots)
     torch.cuda.synchronize()
     map_state(lambda t: t.zero_(), pool)  # the warm-up advanced it
@@ -166,7 +166,7 @@ def _eager_step(
         optimizer.zero_grad(set_to_none=True)
         logits, _ = model(tokens)
         loss = F.cross_entropy(_at_answers(logits, answers).transpose(1, 2), answers)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         return loss.detach()
@@ -181,7 +181,7 @@ def _graphed_step(
     step = _eager_step(model, optimizer, tokens, answers)
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(side):
         for _ in range(3):
             step(tokens, answers)
     torch.cuda.current_stream().wait_stream(side)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from audiomamba.errors import Overloaded, ProtocolError
 from audiomamba.streaming.protocol import events, requests
 from audiomamba.streaming.protocol.carry import SampleCarry
-from audiomamba.streaming.protocol.dialect import Close, Outgoing
+from audiomamba.streaming.protocol.dialect import Close, Outgoing, internal_error
 from audiomamba.streaming.protocol.settings import StreamSettings
 from audiomamba.streaming.protocol.v1 import messages, wire
 from audiomamba.streaming.protocol.v1.table import REFUSALS, TRANSITIONS, Input, State
@@ -109,6 +109,9 @@ class Machine:
             self._partial = event if self.settings.results.interim else None
             if self._partial is not None and now >= self._partial_at:
                 self._send_partial(now)
+            return
+        if isinstance(event, events.Failed):
+            self.fail(internal_error(event), now)
             return
         if isinstance(event, events.Drained):
             self._move(Input.DRAINED)

@@ -15,7 +15,7 @@ from typing import Any
 from audiomamba.errors import Overloaded, ProtocolError
 from audiomamba.streaming.protocol import events, requests
 from audiomamba.streaming.protocol.carry import SampleCarry
-from audiomamba.streaming.protocol.dialect import Close, Outgoing
+from audiomamba.streaming.protocol.dialect import Close, Outgoing, internal_error
 from audiomamba.streaming.protocol.settings import AudioSettings, StreamSettings
 from audiomamba.streaming.protocol.vosk import wire
 
@@ -153,6 +153,8 @@ class Machine:
             case events.Flushed():
                 reset = next(r for r in self._owed if r.answers is _Answers.RESET and not r.ready)
                 self._let_go(until=reset)
+            case events.Failed():
+                self.fail(internal_error(event), now)
             case events.Drained():
                 self._let_go(until=self._owed[-1])
         self._answer()

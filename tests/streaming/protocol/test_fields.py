@@ -11,7 +11,10 @@ from audiomamba.streaming.protocol.fields import Fields, parse_object
 
 @pytest.mark.parametrize(
     "text",
-    ["", "nonsense", "[]", "1", "null", '"start"', '{"a": NaN}', '{"a": 1', "[" * 99_999, "9" * 5000],
+    [
+        "", "nonsense", "[]", "1", "null", '"start"', '{"a": NaN}', '{"a": 1',
+        "[" * 99_999, "9" * 5000,
+    ],
     ids=lambda text: text[:12],
 )  # fmt: skip
 def test_what_is_not_a_json_object_is_refused_as_a_bad_message(text: str) -> None:

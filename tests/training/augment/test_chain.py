@@ -22,7 +22,9 @@ def speech(rows: int = 8, samples: int = 32_240) -> Tensor:
 
 
 def changed(augmenter: Augmenter, clean: Tensor, strength: float = 1.0) -> Tensor:
-    plan = augmenter.plan(np.random.default_rng(1), *clean.shape, strength, speech_level=LEVEL)
+    rows, samples = clean.shape
+    rng = np.random.default_rng(1)
+    plan = augmenter.plan(rng, rows, samples, strength, speech_level=LEVEL)
     return augmenter.apply_(clean.clone(), plan, LEVEL)
 
 

@@ -1,0 +1,115 @@
+"""``lti`` frame by frame on a GPU, as operators of torch: schema, tracing, gradient."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiomamba.kernels.dispatch import LIBRARY
+
+__all__ = ["empty_like_layout", "recurrence", "recurrence_step_"]
+
+# a, b and c are Ā (float64), B̄ and C (float32), each (D, N, 2).
+SYSTEM = "Tensor a, Tensor b, Tensor c, Tensor? skip"
+ARGUMENTS = f"Tensor u, {SYSTEM}, Tensor? initial_state, Tensor? resets"
+LIBRARY.define(f"lti_recurrence({ARGUMENTS}) -> (Tensor, Tensor)")
+LIBRARY.define(
+    f"lti_recurrence_backward(Tensor dy, Tensor? dstate, {ARGUMENTS})"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+LIBRARY.define(f"lti_recurrence_step_(Tensor u, {SYSTEM}, Tensor(a!) pool, Tensor slots) -> Tensor")
+recurrence = torch.ops.audiomamba.lti_recurrence.default
+recurrence_backward = torch.ops.audiomamba.lti_recurrence_backward.default
+recurrence_step_ = torch.ops.audiomamba.lti_recurrence_step_.default
+
+
+def _forward(*args: Any) -> tuple[Tensor, Tensor]:
+    from audiomamba.kernels.lti import gpu
+
+    return gpu.forward(*args)
+
+
+def _backward(*args: Any) -> tuple[Tensor, ...]:
+    from audiomamba.kernels.lti import gpu
+
+    return gpu.backward(*args)
+
+
+def _step_(*args: Any) -> Tensor:
+    from audiomamba.kernels.lti import gpu
+
+    return gpu.step_(*args)
+
+
+def empty_like_layout(u: Tensor) -> Tensor:
+    """Allocate like ``(B, T, D)`` u: packed, time fastest where it is in u, else channels."""
+    B, T, D = u.shape
+    if u.stride(1) < u.stride(2):
+        return torch.empty((B, D, T), dtype=u.dtype, device=u.device).transpose(1, 2)
+    return torch.empty((B, T, D), dtype=u.dtype, device=u.device)
+
+
+def _fake(u: Tensor, a: Tensor, b: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    return empty_like_layout(u), b.new_empty(u.shape[0], *b.shape)
+
+
+def _fake_backward(
+    dy: Tensor,
+    dstate: Tensor | None,
+    u: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    skip: Tensor | None,
+    initial_state: Tensor | None,
+    resets: Tensor | None,
+) -> tuple[Tensor, ...]:
+    B, _, D = u.shape
+    return (
+        empty_like_layout(u),
+        a.new_empty(a.shape),
+        b.new_empty(b.shape),
+        c.new_empty(c.shape),
+        b.new_empty(D),
+        b.new_empty(B, *b.shape),
+    )
+
+
+def _fake_step(u: Tensor, *rest: Any) -> Tensor:
+    return u.new_empty(u.shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs)
+    # An unused final state then costs nothing in the backward.
+    ctx.set_materialize_grads(False)
+
+
+def _gradient(ctx: Any, dy: Tensor | None, dstate: Tensor | None) -> tuple[Tensor | None, ...]:
+    u, a, b, c, skip, initial_state, resets = ctx.saved_tensors
+    if dy is None:
+        dy = torch.zeros_like(u)
+    du, da, db, dc, dskip, dfirst = recurrence_backward(
+        dy, dstate, u, a, b, c, skip, initial_state, resets
+    )
+    return (
+        du,
+        da,
+        db,
+        dc,
+        None if skip is None else dskip,
+        None if initial_state is None else dfirst,
+        None,
+    )
+
+
+for _name, _run, _trace in (
+    ("lti_recurrence", _forward, _fake),
+    ("lti_recurrence_backward", _backward, _fake_backward),
+    ("lti_recurrence_step_", _step_, _fake_step),
+):
+    LIBRARY.impl(_name, _run, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"audiomamba::{_name}", _trace, lib=LIBRARY)
+torch.library.register_autograd(
+    "audiomamba::lti_recurrence", _gradient, setup_context=_setup_context, lib=LIBRARY
+)

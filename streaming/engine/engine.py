@@ -1,0 +1,245 @@
+"""Turns: at each, every stream that has a block ready moves on by one, in one batch."""
+
+import logging
+import secrets
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from audiomamba.errors import Overloaded
+from audiomamba.streaming.engine.model import FloatArray, Recognizer, StepModel
+from audiomamba.streaming.engine.session import Session, SessionLimits
+from audiomamba.streaming.protocol.events import Metrics
+from audiomamba.streaming.protocol.settings import AudioSettings, Overflow
+
+__all__ = ["Engine"]
+
+log = logging.getLogger(__name__)
+
+NULL_SLOT = 0
+RETRY_AFTER_S = 2.0
+Ready = list[tuple[Session, FloatArray]]
+
+
+class Engine:
+    """One model, one thread, many sessions.
+
+    Args:
+        model: Touched by the engine's thread alone.
+        limits: Of each session.
+        max_batch: Streams of one step; 0 = all slots.
+    """
+
+    def __init__(
+        self, model: StepModel, *, limits: SessionLimits | None = None, max_batch: int = 0
+    ) -> None:
+        self.model = model
+        self.limits = limits or SessionLimits()
+        self._max_batch = min(max_batch or model.slots, model.slots)
+        self._buckets = _buckets(self._max_batch)
+        self._free = list(range(model.slots, NULL_SLOT, -1))
+        self._sessions: set[Session] = set()
+        self._due: set[Session] = set()  # sessions with something to do
+        self._wanted = threading.Condition()
+        self._stopping = False
+        self._warm = False
+        self._thread = threading.Thread(target=self._run, name="audiomamba-engine", daemon=True)
+        self._steps: deque[tuple[float, int]] = deque(maxlen=256)  # seconds, streams
+        self.on_step: Callable[[float, int], None] | None = None  # for metrics
+
+    @property
+    def ready(self) -> bool:
+        """Warmed up and running."""
+        return self._warm and self._thread.is_alive() and not self._stopping
+
+    @property
+    def free(self) -> int:
+        """Slots that can still be handed out."""
+        return len(self._free)
+
+    @property
+    def live(self) -> int:
+        """Sessions that hold a slot."""
+        return len(self._sessions)
+
+    def start(self) -> None:
+        """Warm up and take turns from now on; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; sessions that are still open are closed without a word."""
+        with self._wanted:
+            self._stopping = True
+            self._wanted.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def warmup(self) -> None:
+        """Run every batch size once, on the null slot, so that no client waits for a first time."""
+        for size in self._buckets:
+            features = np.zeros((size, *self._block_shape), np.float32)
+            self.model.step(features, [NULL_SLOT] * size)
+        self._warm = True
+
+    def open(
+        self,
+        recognizer: Recognizer,
+        audio: AudioSettings,
+        *,
+        overflow: Overflow = "block",
+        notify: Callable[[], None] = lambda: None,
+    ) -> Session:
+        """Admit a stream.
+
+        Raises:
+            Overloaded: every slot is taken.
+        """
+        with self._wanted:
+            if self._stopping or not self._free:
+                raise Overloaded(
+                    f"all {self.model.slots} streams are taken", retry_after_s=RETRY_AFTER_S
+                )
+            session = Session(
+                slot=self._free.pop(),
+                model=self.model,
+                recognizer=recognizer,
+                audio=audio,
+                overflow=overflow,
+                limits=self.limits,
+                wake=self._wake,
+                notify=notify,
+            )
+            self._sessions.add(session)
+        return session
+
+    def metrics(self, session: Session) -> Metrics:
+        """Figures of a session and of the engine, for its client."""
+        rate = session.audio.sample_rate
+        steps = list(self._steps)
+        times = [seconds for seconds, _ in steps]
+        audio_s = sum(batch for _, batch in steps) * self.model.block_s
+        return Metrics(
+            received_s=session.received / rate,
+            decoded_s=session.decoded / rate,
+            lag_s=max(session.lag_s, 0.0),
+            buffered_s=session.buffered_s,
+            rtf=sum(times) / audio_s if steps else 0.0,
+            step_ms_p50=statistics.median(times) * 1e3 if steps else 0.0,
+            batch=steps[-1][1] if steps else 0,
+            state_bytes=self.model.state_bytes,
+        )
+
+    @property
+    def _block_shape(self) -> tuple[int, int]:
+        return self.model.frames_per_block, self.model.num_mel_bins
+
+    def _wake(self, session: Session) -> None:
+        with self._wanted:
+            self._due.add(session)
+            self._wanted.notify()
+
+    def _run(self) -> None:
+        try:
+            self.warmup()
+        except Exception:
+            log.exception("engine: warm-up failed; the server stays unready")
+            return
+        while (due := self._wait()) is not None:
+            self._turn(due)
+
+    def _wait(self) -> list[Session] | None:
+        """Sessions to look after now; None when the engine stops."""
+        with self._wanted:
+            while not self._due and not self._stopping:
+                self._wanted.wait()
+            if self._stopping:
+                return None
+            due = sorted(self._due, key=lambda session: session.slot)
+            self._due.clear()
+        return due
+
+    def _turn(self, due: list[Session]) -> None:
+        ready: Ready = []
+        for session in due:
+            block = self._guarded(session, session.advance) if not session.cancelled else None
+            if session.cancelled or session.over:
+                self._release(session)
+            elif block is not None:
+                ready.append((session, block))
+        for first in range(0, len(ready), self._max_batch):
+            self._step(ready[first : first + self._max_batch])
+        with self._wanted:
+            self._due.update(session for session, _ in ready if session in self._sessions)
+
+    def _step(self, ready: Ready) -> None:
+        try:
+            log_probs = self._batch(ready)
+        except Exception:
+            if len(ready) == 1:
+                self._fail(ready[0][0])
+                return
+            for one in ready:  # a step that raised has moved no stream: find the one it was
+                self._step([one])
+            return
+        for (session, _), row in zip(ready, log_probs, strict=True):
+            self._guarded(session, partial(_accept, session, row))
+
+    def _batch(self, ready: Ready) -> FloatArray:
+        """Log-probabilities ``(M, T, V)`` of M blocks, padded to a bucket on the way."""
+        size = next(bucket for bucket in self._buckets if bucket >= len(ready))
+        features = np.zeros((size, *self._block_shape), np.float32)
+        slots = [NULL_SLOT] * size
+        for row, (session, block) in enumerate(ready):
+            features[row] = block
+            slots[row] = session.slot
+        began = time.perf_counter()
+        log_probs = self.model.step(features, slots)
+        self._note(time.perf_counter() - began, len(ready))
+        return log_probs[: len(ready)]
+
+    def _guarded(
+        self, session: Session, work: Callable[[], FloatArray | None]
+    ) -> FloatArray | None:
+        """Do something for one session; what goes wrong there is its own end alone."""
+        try:
+            return work()
+        except Exception:
+            self._fail(session)
+            return None
+
+    def _fail(self, session: Session) -> None:
+        """Called while an exception is handled."""
+        ref = secrets.token_hex(4)
+        log.exception("engine: session in slot %d failed, reference %s", session.slot, ref)
+        session.fail(ref)
+        self._release(session)
+
+    def _release(self, session: Session) -> None:
+        session.close()
+        with self._wanted:
+            self._due.discard(session)
+            if session in self._sessions:
+                self._sessions.remove(session)
+                self._free.append(session.slot)
+
+    def _note(self, seconds: float, batch: int) -> None:
+        self._steps.append((seconds, batch))
+        if self.on_step is not None:
+            self.on_step(seconds, batch)
+
+
+def _accept(session: Session, log_probs: FloatArray) -> None:
+    if np.isnan(log_probs).any():
+        raise FloatingPointError("the model's output is not a number")
+    session.accept(log_probs)
+
+
+def _buckets(largest: int) -> list[int]:
+    """Batch sizes that are run: powers of two, and the largest there can be."""
+    sizes = [1 << i for i in range(largest.bit_length()) if 1 << i < largest]
+    return [*sizes, largest]

@@ -1,0 +1,318 @@
+"""One stream: what its client may do at any time, and what the engine's thread does with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import numpy as np
+
+from audiomamba.audio import pcm
+from audiomamba.errors import AudioError
+from audiomamba.streaming.engine.mailbox import Mailbox
+from audiomamba.streaming.engine.model import FloatArray, Recognizer, StepModel
+from audiomamba.streaming.engine.ring import InputRing, Item, Silence, Skip
+from audiomamba.streaming.engine.translate import Heard, translate
+from audiomamba.streaming.protocol import events
+from audiomamba.streaming.protocol.settings import AudioSettings, Overflow
+from audiomamba.text.ctc import DecoderConfig
+
+__all__ = ["Session", "SessionLimits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLimits:
+    """Bounds of one session.
+
+    Attributes:
+        buffer_s: Audio that may wait.
+        buffer_bytes: The same in bytes, for formats of many channels.
+        silence_s: Of a gap, how much is heard; the rest only passes.
+        flush_tail_s: Silence heard by the copy that a flush makes. About the model's emission
+            delay: shorter loses the last word, longer the first one after.
+        finish_tail_s: Silence heard after the end.
+        lagging_s: Backlog from which on the client is warned.
+    """
+
+    buffer_s: float = 30.0
+    buffer_bytes: int = 16 << 20
+    silence_s: float = 5.0
+    flush_tail_s: float = 0.48
+    finish_tail_s: float = 0.8
+    lagging_s: float = 2.0
+
+
+class _Phase(Enum):
+    LIVE = auto()
+    FLUSHING = auto()  # a copy of the stream hears silence
+    ENDING = auto()  # the stream itself does, for good
+    OVER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Flush:
+    id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Finish:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Fork:
+    """The stream as it was before a flush, and what happens once the flush is through."""
+
+    audio: dict[str, Any]
+    model: bytes
+    then: _Flush | Skip
+
+
+class Session:
+    """One stream of audio. Made by :meth:`Engine.open`.
+
+    ``feed`` to ``take_events`` may be called from any one thread; ``advance`` and ``accept`` belong
+    to the engine's.
+
+    Args:
+        slot: Where the model keeps this stream.
+        model: The engine's.
+        recognizer: The rest of the way, this session's own.
+        audio: What will be fed.
+        overflow: What gives when more is fed than is decoded.
+        limits: Bounds.
+        wake: Tells the engine that there is something to do.
+        notify: Tells the reader that there are events, or that there is room again. Called from
+            the engine's thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        slot: int,
+        model: StepModel,
+        recognizer: Recognizer,
+        audio: AudioSettings,
+        overflow: Overflow,
+        limits: SessionLimits,
+        wake: Callable[["Session"], None],
+        notify: Callable[[], None],
+    ) -> None:
+        self.slot = slot
+        self.audio = audio
+        self.cancelled = False
+        self.received = 0  # samples, silence and all
+        self.decoded = 0  # samples taken from the ring, silence and all
+        self._model = model
+        self._recognizer = recognizer
+        self._limits = limits
+        self.overflow = overflow
+        self._wake = wake
+        self._notify = notify
+        capacity = min(
+            round(limits.buffer_s * audio.sample_rate), limits.buffer_bytes // audio.frame_bytes
+        )
+        self._ring = InputRing(capacity, audio.frame_bytes)
+        self._mailbox = Mailbox()
+        self._phase = _Phase.LIVE
+        self._fork: _Fork | None = None
+        self._fork_frames = 0  # decoder frames the copy was ahead when it was dropped
+        self._skipped = 0  # samples of time the model did not hear
+        self._pull = round(audio.sample_rate * model.block_s)  # samples taken from the ring at once
+        self._warned = False
+        self._begun = False
+
+    # What the client may do.
+
+    def feed(self, audio: bytes) -> int:
+        """Take audio in the session's encoding, whole samples of it.
+
+        Returns:
+            Bytes taken. Fewer than given where ``overflow`` is not ``drop_oldest`` and the ring
+            is full: the rest has to be fed again once there is room.
+
+        Raises:
+            AudioError: a float32 sample is not finite.
+        """
+        if self.audio.encoding == "float32":
+            _check_floats(audio)
+        taken = self._ring.offer(audio)
+        while taken < len(audio) and self.overflow == "drop_oldest":
+            self._ring.drop_oldest((len(audio) - taken) // self.audio.frame_bytes)
+            taken += self._ring.offer(audio[taken:])
+        self.received += taken // self.audio.frame_bytes
+        self._wake(self)
+        return taken
+
+    def gap(self, samples: int) -> None:
+        """Let time pass; the model hears at most a few seconds of it."""
+        heard = min(samples, round(self._limits.silence_s * self.audio.sample_rate))
+        self._ring.put(Silence(heard))
+        if samples > heard:
+            self._ring.put(Skip(samples - heard, lost=False))
+        self.received += samples
+        self._wake(self)
+
+    def flush(self, id: str | None = None) -> None:
+        """Make what was fed so far final, without disturbing what comes after."""
+        self._ring.put(_Flush(id))
+        self._wake(self)
+
+    def finish(self) -> None:
+        """No more audio comes; ``Drained`` follows the last final."""
+        self._ring.put(_Finish())
+        self._wake(self)
+
+    def configure(self, decoder: DecoderConfig) -> None:
+        """Use other endpoints for the audio fed from now on."""
+        self._ring.put(decoder)
+        self._wake(self)
+
+    def cancel(self) -> None:
+        """Give the slot back; nothing more is said. May be called more than once."""
+        self.cancelled = True
+        self._wake(self)
+
+    def take_events(self) -> list[events.Event]:
+        """What happened since the last call."""
+        was_full = self._mailbox.full
+        taken = self._mailbox.take()
+        if was_full:
+            self._wake(self)
+        return taken
+
+    @property
+    def over(self) -> bool:
+        """Whether the engine is done with it."""
+        return self._phase is _Phase.OVER
+
+    @property
+    def buffered_s(self) -> float:
+        """Seconds of audio that wait."""
+        return self._ring.held / self.audio.sample_rate
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds from what was received to what was decoded."""
+        return (self.received - self.decoded) / self.audio.sample_rate
+
+    # What the engine's thread does.
+
+    def advance(self) -> FloatArray | None:
+        """Take input until a block is ready; None when there is nothing to do for now."""
+        if not self._begun:
+            self._model.reset(self.slot)
+            self._begun = True
+        self._warn_of_lag()
+        while not self.over and not self._mailbox.full:
+            block = self._recognizer.next_block()
+            if block is not None:
+                return block
+            if self._phase is not _Phase.LIVE:
+                self._settle()
+                continue
+            item = self._ring.take(self._pull)
+            if item is None:
+                self._say(events.Progress(self.decoded))
+                break
+            self._take(item)
+        return None
+
+    def accept(self, log_probs: FloatArray) -> None:
+        """Take what the model made of the block that ``advance`` returned, ``(T, V)``."""
+        if self._phase is _Phase.FLUSHING:
+            self._fork_frames += len(log_probs)
+        elif self._fork_frames:  # the decoder heard the copy's silence in their stead
+            heard = min(self._fork_frames, len(log_probs))
+            self._fork_frames -= heard
+            log_probs = log_probs[heard:]
+        if len(log_probs):
+            self._pass_on(self._recognizer.accept(log_probs))
+
+    def fail(self, ref: str) -> None:
+        """Close it, with a word to the client."""
+        self._phase = _Phase.OVER
+        self._say(events.Failed(ref))
+
+    def close(self) -> None:
+        """The engine gave its slot away."""
+        self._phase = _Phase.OVER
+
+    def _take(self, item: Item) -> None:
+        match item:
+            case bytes():
+                self._hear(pcm.decode(item, self.audio.encoding))
+                self._notify()  # there is room again
+            case Silence(samples):
+                self._hear(np.zeros(samples * self.audio.channels, np.float32))
+            case Skip() | _Flush():
+                self._begin_flush(item)
+            case DecoderConfig():
+                self._recognizer.configure(item)
+            case _Finish():
+                self._recognizer.push_end(self._limits.finish_tail_s)
+                self._phase = _Phase.ENDING
+            case _:
+                raise TypeError(f"session: cannot take {type(item).__name__}")
+
+    def _hear(self, samples: FloatArray) -> None:
+        channels = self.audio.channels
+        self.decoded += len(samples) // channels
+        self._recognizer.push(samples.reshape(-1, channels) if channels > 1 else samples)
+
+    def _begin_flush(self, then: _Flush | Skip) -> None:
+        self._fork = _Fork(self._recognizer.audio_state(), self._model.save(self.slot), then)
+        self._recognizer.push_end(self._limits.flush_tail_s)
+        self._phase = _Phase.FLUSHING
+
+    def _settle(self) -> None:
+        """The silence after a flush or the end was heard."""
+        if self._phase is _Phase.ENDING:
+            self._pass_on(self._recognizer.finish())
+            self._phase = _Phase.OVER
+            self._say(events.Drained())
+            return
+        assert self._fork is not None
+        self._pass_on(self._recognizer.flush())
+        fork, self._fork = self._fork, None
+        self._recognizer.load_audio_state(fork.audio)
+        self._model.load(self.slot, fork.model)
+        self._phase = _Phase.LIVE
+        if isinstance(fork.then, Skip):
+            self._skip(fork.then)
+        else:
+            self._say(events.Flushed(fork.then.id, self.decoded / self.audio.sample_rate))
+
+    def _skip(self, skip: Skip) -> None:
+        start = self.decoded / self.audio.sample_rate
+        self.decoded += skip.samples
+        self._skipped += skip.samples
+        if skip.lost:
+            end = self.decoded / self.audio.sample_rate
+            message = f"audio from {start:.2f} s to {end:.2f} s was dropped: decoding is too slow"
+            self._say(events.Warned("audio_dropped", message, {"from": start, "to": end}))
+
+    def _warn_of_lag(self) -> None:
+        lag = self.buffered_s
+        if lag > self._limits.lagging_s and not self._warned:
+            self._warned = True
+            self._say(events.Warned("lagging", f"{lag:.1f} s of audio wait to be decoded"))
+        elif lag < self._limits.lagging_s / 2:
+            self._warned = False
+
+    def _pass_on(self, heard: list[Heard]) -> None:
+        offset = self._skipped / self.audio.sample_rate
+        for event in heard:
+            self._say(translate(event, offset))
+
+    def _say(self, event: events.Event) -> None:
+        self._mailbox.put(event)
+        self._notify()
+
+
+def _check_floats(audio: bytes) -> None:
+    samples = np.frombuffer(audio, "<f4")
+    wrong = ~np.isfinite(samples)
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        raise AudioError(f"float32 audio wants finite samples, got {samples[at]} at {at}")

@@ -1,0 +1,125 @@
+"""Settings of the server, and how the command line's overrides become them."""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from audiomamba.config import from_mapping, to_mapping
+from audiomamba.errors import ConfigError
+
+__all__ = ["EngineConfig", "ListenConfig", "ServerConfig", "VoskConfig", "compose"]
+
+
+@dataclass(kw_only=True, slots=True)
+class ListenConfig:
+    """Where the server listens, and whom it answers."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765  # 0 = any free one; the line printed at the start says which
+    tokens: list[str] = field(default_factory=list)  # that a client may show; none = all may come
+    token_file: str = ""  # the same, one a line
+    origins: list[str] = field(default_factory=list)  # of other sites' pages that may connect
+    insecure: bool = False  # allow an address others can reach without any token
+    drain_s: float = 15.0  # longest time for the last words when told to stop
+    ping_s: float = 20.0  # from one WebSocket ping to the next
+    pong_within_s: float = 60.0
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise ConfigError(f"server.port must be in 0..65535, got {self.port}")
+        for name in ("drain_s", "ping_s", "pong_within_s"):
+            if not 0 < getattr(self, name) <= 3600:
+                raise ConfigError(f"server.{name} must be in 0..3600, got {getattr(self, name)}")
+
+    @property
+    def public(self) -> bool:
+        """Whether others than this machine can reach the address."""
+        if self.host == "localhost":
+            return False
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return True
+
+
+@dataclass(kw_only=True, slots=True)
+class EngineConfig:
+    """How the model runs."""
+
+    model: str = "listen-en"  # a name that `audiomamba models` lists, or a folder
+    device: str = "cpu"  # torch's name of it
+    slots: int = 64  # streams at once
+    block: int = 4  # encoder frames (40 ms) a step: fewer answer sooner, more cost less
+    buffer_s: float = 30.0  # audio that may wait in a stream
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.slots <= 65_536:
+            raise ConfigError(f"engine.slots must be in 1..65536, got {self.slots}")
+        if not 1 <= self.block <= 64:
+            raise ConfigError(f"engine.block must be in 1..64, got {self.block}")
+        if not 1 <= self.buffer_s <= 3600:
+            raise ConfigError(f"engine.buffer_s must be in 1..3600, got {self.buffer_s}")
+
+
+@dataclass(kw_only=True, slots=True)
+class VoskConfig:
+    """What holds for a client of the vosk dialect that sends no configuration."""
+
+    enabled: bool = True
+    sample_rate: int = 8000
+    words: bool = True
+    alternatives: int = 0
+
+    def __post_init__(self) -> None:
+        if not 8000 <= self.sample_rate <= 48_000:
+            raise ConfigError(f"vosk.sample_rate must be in 8000..48000, got {self.sample_rate}")
+
+
+@dataclass(kw_only=True, slots=True)
+class ServerConfig:
+    """Everything ``audiomamba serve`` can be told."""
+
+    server: ListenConfig = field(default_factory=ListenConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    vosk: VoskConfig = field(default_factory=VoskConfig)
+
+    def __post_init__(self) -> None:
+        listen = self.server
+        if listen.public and not (listen.tokens or listen.token_file or listen.insecure):
+            raise ConfigError(
+                f"server.host {listen.host} can be reached by others: set server.tokens or "
+                "server.token_file, or server.insecure=true to let everybody in"
+            )
+
+
+def compose(overrides: Sequence[str]) -> ServerConfig:
+    """Compose conf/serve.yaml with Hydra overrides such as ``server.port=9000``.
+
+    Raises:
+        ConfigError: an override cannot be read, a key is unknown, a value is out of range.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    ConfigStore.instance().store(name="serve_schema", node=to_mapping(ServerConfig()))
+    try:
+        with initialize_config_module("audiomamba.conf", version_base="1.3"):
+            tree = hydra_compose("serve", overrides=list(overrides))
+        plain: Any = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_line(error)) from None
+    return from_mapping(ServerConfig, {str(key): value for key, value in plain.items()})
+
+
+def _one_line(error: Exception) -> str:
+    """Hydra's message without its advice on Hydra, and its cause, which names the key."""
+    cause = error.__cause__ or error
+    lines = [line.strip() for line in f"{error}\n{cause}".splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith(("To append", "full_key", "object_type"))]
+    return "; ".join(dict.fromkeys(kept))

@@ -1,0 +1,155 @@
+"""What is served: one model behind one engine, and who may still come."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from audiomamba.errors import Overloaded, ProtocolError
+from audiomamba.streaming.engine import Engine, Recognizer, Session
+from audiomamba.streaming.protocol import AudioSettings, EndpointSettings, StreamSettings
+from audiomamba.text.ctc import DecoderConfig
+
+__all__ = ["Service", "load_service"]
+
+LANGUAGES = ("en",)
+FEATURES = ("interim", "words", "confidence", "flush", "cancel", "update", "gap", "metrics")
+MakeRecognizer = Callable[[AudioSettings, DecoderConfig], Recognizer]
+
+
+class Service:
+    """The model that answers, its engine and its sessions.
+
+    Args:
+        engine: Runs the model.
+        name: Of the model.
+        weights: Digest of its weights, in hexadecimal.
+        recognizer: Makes what one stream needs beside the model.
+        decoder: Decoding as the model wants it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        name: str,
+        weights: str,
+        recognizer: MakeRecognizer,
+        decoder: DecoderConfig,
+    ) -> None:
+        self.engine = engine
+        self.name = name
+        self.weights = weights
+        self.draining = False
+        self._recognizer = recognizer
+        self._decoder = decoder
+
+    def unready(self) -> list[str]:
+        """Why no stream can be opened now; empty when one can."""
+        reasons = []
+        if not self.engine.ready:
+            reasons.append("warming up")
+        if self.draining:
+            reasons.append("draining")
+        if self.engine.free == 0:
+            reasons.append("full")
+        return reasons
+
+    def open(self, settings: StreamSettings, notify: Callable[[], None]) -> Session:
+        """Open a session as a client wants it.
+
+        Raises:
+            ProtocolError: the model, language or look-ahead is not served here.
+            Overloaded: no capacity now.
+        """
+        if settings.model not in (None, self.name):
+            message = f"start.model: this server has {self.name}, got {settings.model!r}"
+            raise ProtocolError(message, code="no_model", close_code=4404)
+        language = (settings.language or LANGUAGES[0]).lower().split("-")[0]
+        if language not in LANGUAGES:
+            message = f"start.language: {self.name} knows en, got {settings.language!r}"
+            raise ProtocolError(message, code="no_model", close_code=4404)
+        if settings.look_ahead_ms not in (None, 0):
+            message = f"start.look_ahead_ms: {self.name} offers 0, got {settings.look_ahead_ms}"
+            raise ProtocolError(message, code="no_model", close_code=4404)
+        if self.draining or not self.engine.ready:
+            why = ", ".join(self.unready())
+            raise Overloaded(f"the server takes no streams now: {why}", retry_after_s=2.0)
+        return self.engine.open(
+            self._recognizer(settings.audio, self.decoder(settings.endpointing)),
+            settings.audio,
+            overflow=settings.overflow,
+            notify=notify,
+        )
+
+    def decoder(self, endpointing: EndpointSettings) -> DecoderConfig:
+        """The decoder's settings for a client's."""
+        return replace(
+            self._decoder,
+            endpointing=endpointing.mode == "auto",
+            silence_s=endpointing.silence_ms / 1000,
+            min_speech_s=endpointing.min_speech_ms / 1000,
+            max_utterance_s=endpointing.max_utterance_s,
+        )
+
+    def model(self) -> dict[str, Any]:
+        """What ``ready`` says of the model."""
+        return {
+            "name": self.name,
+            "hash": self.weights[:16],
+            "sample_rate": 16_000,
+            "frame_ms": round(self._decoder.frame_s * 1000),
+            "look_ahead_ms": [0],
+        }
+
+    def limits(self) -> dict[str, Any]:
+        """What ``ready`` says is refused beyond."""
+        return {
+            "audio_frame_bytes": 1 << 20,
+            "text_frame_bytes": 1 << 16,
+            "buffer_s": self.engine.limits.buffer_s,
+            "streams": self.engine.model.slots,
+        }
+
+
+def load_service(model: str, *, device: str, slots: int, block: int, buffer_s: float) -> Service:
+    """Load a model and put an engine under it; the engine is not started yet.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be read.
+    """
+    import torch
+
+    from audiomamba.models.loading import load
+    from audiomamba.models.recognition import Recognition
+    from audiomamba.models.registry import find
+    from audiomamba.streaming.engine.session import SessionLimits
+    from audiomamba.streaming.engine.torch_model import TorchStepModel
+
+    # The sessions share the processors; a step that spreads over them waits for the slowest.
+    torch.set_num_threads(1)
+    folder = find(model)
+    listener = load(folder, device=device)
+    steps = TorchStepModel(listener.model, slots=slots, block=block)
+    delay_s = listener.config.emission_delay_s
+    limits = SessionLimits(buffer_s=buffer_s, flush_tail_s=max(0.48, delay_s + 0.16))
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+    def recognizer(audio: AudioSettings, decoder: DecoderConfig) -> Recognizer:
+        return Recognition(
+            listener.vocabulary,
+            listener.config.mel,
+            decoder,
+            block_frames=steps.frames_per_block,
+            sample_rate=audio.sample_rate,
+            channels=audio.channels,
+            channel_mode=audio.channel_mode,
+        )
+
+    return Service(
+        Engine(steps, limits=limits),
+        name=folder.name,
+        weights=digest,
+        recognizer=recognizer,
+        decoder=listener.decoder_config(),
+    )

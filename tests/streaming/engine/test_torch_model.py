@@ -1,0 +1,56 @@
+"""The torch engine is the library's own stream, batched."""
+
+import numpy as np
+import torch
+
+from audiomamba.audio.mel import MelConfig
+from audiomamba.models.transcriber import Transcriber, TranscriberConfig
+from audiomamba.nn import LayerConfig, StackConfig
+from audiomamba.streaming.engine.torch_model import TorchStepModel
+
+
+def small() -> Transcriber:
+    torch.manual_seed(1)
+    config = TranscriberConfig(
+        vocabulary=16,
+        mel=MelConfig(),
+        subsample_channels=[4, 4],
+        stack=StackConfig(
+            width=16, layers=[LayerConfig(dynamics="lti"), LayerConfig(dynamics="selective")]
+        ),
+        inter_layer=1,
+        phone_layer=1,
+    )
+    return Transcriber(config).eval()
+
+
+def test_steps_of_shuffled_slots_equal_the_whole() -> None:
+    model = small()
+    steps = TorchStepModel(model, slots=3, block=2)
+    assert (steps.frames_per_block, steps.block_s, steps.num_mel_bins) == (8, 0.08, 80)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(2, 24, 80)).astype(np.float32)
+    with torch.inference_mode():
+        out, _ = model(torch.from_numpy(features))
+        whole = torch.log_softmax(out.logits, -1).numpy()
+    for slot in (1, 2, 3):
+        steps.reset(slot)
+    for block in range(3):
+        rows = features[:, block * 8 : block * 8 + 8]
+        order = [3, 1] if block % 2 else [1, 3]
+        at = [0, 1] if order[0] == 1 else [1, 0]
+        padded = np.concatenate([rows[at], np.zeros((1, 8, 80), np.float32)])
+        got = steps.step(padded, [*order, 0])
+        np.testing.assert_allclose(got[np.argsort(at)], whole[:, 2 * block : 2 * block + 2],
+                                   atol=1e-4)  # fmt: skip
+
+
+def test_a_saved_state_goes_on_in_another_slot() -> None:
+    steps = TorchStepModel(small(), slots=2)
+    block = np.random.default_rng(0).normal(size=(1, 16, 80)).astype(np.float32)
+    steps.reset(1)
+    steps.step(block, [1])
+    saved = steps.save(1)
+    steps.load(2, saved)
+    np.testing.assert_array_equal(steps.step(block, [1]), steps.step(block, [2]))
+    assert steps.state_bytes > 0
