@@ -1,6 +1,7 @@
 """Words with times to subtitles: SubRip and WebVTT."""
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 from audiomamba.text.events import Word
 
@@ -33,7 +34,7 @@ def vtt(words: Sequence[Word]) -> str:
 def _captions(words: Sequence[Word]) -> Iterator[tuple[float, float, str]]:
     """Start, end and text of each caption."""
     groups = list(_groups(words))
-    for group, following in zip(groups, [*groups[1:], None], strict=True):
+    for group, following in zip_longest(groups, groups[1:]):
         start, end = group[0].start, max(group[-1].end, group[0].start + SHORTEST_S)
         if following is not None:
             end = min(end, following[0].start)

@@ -132,7 +132,7 @@ def load_service(model: str, *, device: str, slots: int, block: int, buffer_s: f
     listener = load(folder, device=device)
     steps = TorchStepModel(listener.model, slots=slots, block=block)
     delay_s = listener.config.emission_delay_s
-    limits = SessionLimits(buffer_s=buffer_s, flush_tail_s=max(0.48, delay_s + 0.16))
+    limits = SessionLimits(buffer_s=buffer_s, flush_tail_s=max(0.24, delay_s + 0.16))
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
     def recognizer(audio: AudioSettings, decoder: DecoderConfig) -> Recognizer:

@@ -1,7 +1,10 @@
 """Published Mamba checkpoints give the logits that their own code gives."""
 
+import importlib
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +14,21 @@ from audiomamba.errors import ModelError
 from audiomamba.kernels.testing import relative_error
 from audiomamba.models.published import load_published
 
-transformers = pytest.importorskip("transformers")
+ROOT = Path(__file__).parents[2]
 
 
-def _hugging_face(folder: Path) -> tuple[torch.nn.Module, Tensor]:
+@pytest.fixture(scope="module")
+def transformers() -> Any:
+    """The library. It looks for a distribution called ``kernels``, so the checkout's folder of that
+    name must not lie on the path while it is imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [p for p in sys.path if Path(p or ".").resolve() != ROOT])
+        module = pytest.importorskip("transformers")
+        importlib.import_module("transformers.models.mamba.modeling_mamba")
+    return module
+
+
+def _hugging_face(transformers: Any, folder: Path) -> tuple[torch.nn.Module, Tensor]:
     torch.manual_seed(0)
     config = transformers.MambaConfig(
         vocab_size=61, hidden_size=32, num_hidden_layers=2, state_size=8, use_mambapy=False
@@ -28,16 +42,16 @@ def _hugging_face(folder: Path) -> tuple[torch.nn.Module, Tensor]:
 
 
 @torch.no_grad()
-def test_hugging_faces_mamba_gives_the_same_logits(tmp_path: Path) -> None:
-    theirs, tokens = _hugging_face(tmp_path)
+def test_hugging_faces_mamba_gives_the_same_logits(transformers: Any, tmp_path: Path) -> None:
+    theirs, tokens = _hugging_face(transformers, tmp_path)
     ours = load_published(tmp_path)
     logits, _ = ours(tokens)
     assert relative_error(logits, theirs(tokens).logits) < 1e-5
 
 
 @torch.no_grad()
-def test_state_spaces_mamba_gives_the_same_logits(tmp_path: Path) -> None:
-    theirs, tokens = _hugging_face(tmp_path / "hf")
+def test_state_spaces_mamba_gives_the_same_logits(transformers: Any, tmp_path: Path) -> None:
+    theirs, tokens = _hugging_face(transformers, tmp_path / "hf")
     weights = {
         name.replace("backbone.embeddings.", "backbone.embedding."): tensor
         for name, tensor in theirs.state_dict().items()

@@ -1,0 +1,136 @@
+"""The shipped transcriber, through the library: it hears, and chunks do not matter."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+import audiomamba as am
+from audiomamba.models.listener import Listener, save_listener
+from audiomamba.models.registry import available, find
+
+SPOKEN = Path(__file__).parent.parent / "recordings" / "zero_one_five.flac"
+WORDS = "zero one five"
+
+
+@pytest.fixture(scope="module")
+def listener() -> Listener:
+    return am.load("listen-en")
+
+
+@pytest.fixture(scope="module")
+def samples() -> NDArray[np.float32]:
+    x, rate = soundfile.read(SPOKEN, dtype="float32")
+    assert rate == 16_000
+    return x  # type: ignore[no-any-return]
+
+
+def final_text(events: list[am.Event]) -> str:
+    return " ".join(event.text for event in events if isinstance(event, am.Final))
+
+
+def test_a_recording_of_a_person_becomes_words(listener: Listener) -> None:
+    transcript = listener.transcribe(SPOKEN)
+    assert transcript.text == WORDS
+    assert [word.word for word in transcript.words] == WORDS.split()
+    assert transcript.seconds == pytest.approx(3.0, abs=0.01)
+    times = [time for word in transcript.words for time in (word.start, word.end)]
+    assert times == sorted(times)
+    assert times[0] >= 0 and times[-1] <= 3.2
+    assert all(0 < word.confidence <= 1 for word in transcript.words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", [1, 77, 1600, 160_000])
+def test_any_chunk_size_gives_the_same_words_and_times(
+    listener: Listener, samples: NDArray[np.float32], chunk: int
+) -> None:
+    stream = listener.stream()
+    events = [
+        event
+        for start in range(0, len(samples), chunk)
+        for event in stream.feed(samples[start : start + chunk])
+    ]
+    events += stream.finish()
+    whole = listener.stream()
+    wanted = [*whole.feed(samples), *whole.finish()]
+    assert final_text(events) == WORDS
+    finals = [event for event in events if isinstance(event, am.Final)]
+    assert finals == [event for event in wanted if isinstance(event, am.Final)]
+
+
+def test_partials_grow_into_the_final(listener: Listener, samples: NDArray[np.float32]) -> None:
+    stream = listener.stream()
+    events = [
+        e for start in range(0, 48_000, 1600) for e in stream.feed(samples[start : start + 1600])
+    ]
+    events += stream.finish()
+    partials = [event for event in events if isinstance(event, am.Partial)]
+    assert len(partials) >= 3
+    assert partials[0].unstable == "zero"
+
+
+@pytest.mark.parametrize("rate", [8000, 44_100, 48_000])
+def test_other_sample_rates_are_heard(
+    listener: Listener, samples: NDArray[np.float32], rate: int
+) -> None:
+    import soxr  # type: ignore[import-untyped]
+
+    resampled = soxr.resample(samples, 16_000, rate)
+    assert listener.transcribe(resampled, sample_rate=rate).text == WORDS
+
+
+def test_quiet_speech_is_heard(listener: Listener, samples: NDArray[np.float32]) -> None:
+    assert listener.transcribe(samples * np.float32(0.05)).text == WORDS
+
+
+def test_silence_has_no_words(listener: Listener) -> None:
+    assert listener.transcribe(np.zeros(80_000, np.float32)).text == ""
+
+
+@pytest.mark.slow
+def test_a_stream_holds_the_same_bytes_after_a_minute_as_after_a_second(listener: Listener) -> None:
+    from audiomamba.nn import flatten
+
+    stream = listener.stream()
+    noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * np.float32(0.01)
+    sizes = []
+    for _ in range(20):
+        stream.feed(noise)
+        sizes.append(sum(tensor.nbytes for _, tensor in flatten(stream._state)))
+    assert len(set(sizes)) == 1
+
+
+def test_a_finished_stream_takes_nothing(listener: Listener) -> None:
+    stream = listener.stream()
+    stream.finish()
+    with pytest.raises(am.Error, match="finished"):
+        stream.feed(np.zeros(10, np.float32))
+
+
+def test_what_is_not_audio_is_one_clear_error(listener: Listener, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not audio")
+    with pytest.raises(am.AudioError, match="cannot be read as audio"):
+        listener.transcribe(tmp_path / "notes.txt")
+    with pytest.raises(am.AudioError, match="no such file"):
+        listener.transcribe(tmp_path / "missing.wav")
+    with pytest.raises(am.AudioError, match="finite"):
+        listener.stream().feed(np.full(10, np.nan, np.float32))
+
+
+def test_a_model_by_folder_is_the_same(listener: Listener, tmp_path: Path) -> None:
+    save_listener(tmp_path / "mine", listener, storage="float32")
+    assert am.load(tmp_path / "mine").transcribe(SPOKEN).text == WORDS
+
+
+def test_an_unknown_model_names_those_there_are() -> None:
+    with pytest.raises(am.ModelError, match="listen-en"):
+        am.load("nobody")
+    assert "listen-en" in {info.name for info in available()}
+    assert (find("listen-en") / "model.safetensors").is_file()
+
+
+def test_transcribe_keeps_its_model() -> None:
+    assert am.transcribe(SPOKEN).text == WORDS
