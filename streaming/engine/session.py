@@ -262,7 +262,9 @@ class Session:
 
     def _begin_flush(self, then: _Flush | Skip) -> None:
         self._fork = _Fork(self._recognizer.audio_state(), self._model.save(self.slot), then)
-        self._recognizer.push_end(self._limits.flush_tail_s)
+        # Before a skip that lost nothing, silence was heard already: every word is out.
+        silent = isinstance(then, Skip) and not then.lost
+        self._recognizer.push_end(0.0 if silent else self._limits.flush_tail_s)
         self._phase = _Phase.FLUSHING
 
     def _settle(self) -> None:

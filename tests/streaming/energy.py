@@ -25,7 +25,7 @@ from audiomamba.text.vocabulary import Vocabulary
 
 FACTOR = 4  # feature frames of one output frame
 DELAY = 8  # output frames from an onset to its word
-LOUD = -4.0  # mean log energy
+LOUD = -10.9  # mean log energy: silence has -11.5, a burst up to -10.1
 FRAME_S = 0.04
 VOCABULARY = Vocabulary.load(find("listen-en") / "tokenizer.model")
 WORDS = [i for i, piece in enumerate(VOCABULARY.pieces) if piece.startswith("▁") and len(piece) > 1]
