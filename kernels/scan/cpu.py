@@ -244,7 +244,7 @@ def backward(
     gradients = torch.empty_like(memory.decays)
     skip, bias = at.vector(D), at.vector(delta_bias)
     dA = torch.zeros_like(memory.rates)
-    dD, dbias = dA.new_zeros((2, B.shape[2], dA.shape[2]))
+    dD, dbias = (dA.new_zeros((B.shape[2], dA.shape[2])) for _ in range(2))
     for part in at.parts(checkpoints, rows):
         carry = at.states(dA.new_zeros((part.states.stop - part.states.start, *A.shape)))
         if dstate is not None:

@@ -269,7 +269,8 @@ def test_the_operators_are_registered_rightly(place: Place) -> None:
     torch.library.opcheck(op.scan_backward, (out, state, kept, *args, place.implementation))
 
 
-@in_every_place
+# The reference is a loop that autograd reads, no op: nobody is promised to compile it.
+@pytest.mark.parametrize("place", PLACES[1:])
 def test_compiles_into_one_graph(place: Place) -> None:
     given = inputs(Case(T=3, D=2, N=1), device=place.device)
     u = given.pop("u").requires_grad_()

@@ -25,7 +25,7 @@ def write_set(folder: Path, records: list[dict[str, Any]], *, rate: int, samples
             file = io.BytesIO()
             soundfile.write(file, tone, rate, format="FLAC")
             info = tarfile.TarInfo(path)
-            info.size = file.tell()
+            info.size = len(file.getvalue())
             file.seek(0)
             tar.addfile(info, file)
     return manifest
