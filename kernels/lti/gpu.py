@@ -114,7 +114,7 @@ def recurrence_kernel(
         gain += tl.load(skip + d, mask=d < D, other=0.0)
 
     whole = T // UNROLL * UNROLL
-    for t0 in range(0, whole, UNROLL):
+    for _t0 in range(0, whole, UNROLL):
         inputs = ()
         for j in tl.static_range(UNROLL):
             inputs = inputs + (tl.load(p_u + j * sut, mask=d < D, other=0.0).to(tl.float32),)
@@ -128,7 +128,7 @@ def recurrence_kernel(
         p_u += UNROLL * sut
         p_y += UNROLL * syt
         p_r += UNROLL * srt
-    for t in range(whole, T):
+    for _t in range(whole, T):
         value = tl.load(p_u, mask=d < D, other=0.0).to(tl.float32)
         new = False
         if RESETS:
@@ -184,7 +184,7 @@ def parameters_kernel(
     ssr = tl.zeros((BD, NP), tl.float32)
     ssi = tl.zeros((BD, NP), tl.float32)
     su = tl.zeros((BD,), tl.float32)
-    for t in range(0, T):
+    for _t in range(0, T):
         value = tl.load(p_u, mask=d < D, other=0.0).to(tl.float32)
         g = tl.load(p_g, mask=d < D, other=0.0).to(tl.float32)
         if RESETS:

@@ -155,7 +155,7 @@ def test_vosk_clients_are_answered_once_a_message(server: Server) -> None:
     assert " ".join(reply["text"] for reply in replies if reply.get("text")) == WORDS
 
 
-BAD = {
+BAD: dict[str, tuple[str | bytes, str, int]] = {
     "text before start": ("hello", "bad_message", 4400),
     "audio before start": (b"\x00\x00", "binary_before_start", 1003),
     "an absurd rate": (

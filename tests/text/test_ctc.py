@@ -19,7 +19,8 @@ def log_probs(ids: list[int], sure: float = 0.9) -> NDArray[np.float32]:
     """Frames whose best pieces are ``ids``."""
     out = np.full((len(ids), len(VOCABULARY)), (1 - sure) / (len(VOCABULARY) - 1))
     out[np.arange(len(ids)), ids] = sure
-    return np.log(out).astype(np.float32)
+    logs: NDArray[np.float32] = np.log(out).astype(np.float32)
+    return logs
 
 
 def spaced(text: str, gap: int = 2) -> list[int]:
@@ -128,7 +129,7 @@ def test_a_flush_closes_and_the_stream_goes_on() -> None:
 @pytest.mark.parametrize("wrong", [{"silence_s": 0}, {"emission_delay_s": -1}, {"frame_s": 0}])
 def test_a_wrong_setting_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="decoder"):
-        DecoderConfig(**wrong)
+        DecoderConfig(**wrong)  # type: ignore[arg-type]
 
 
 FRAMES = st.lists(st.sampled_from([BLANK] * 6 + VOCABULARY.encode("zero one zoo")), max_size=120)

@@ -52,7 +52,7 @@ def fit(model: LanguageModel, problem: Problem, config: FitConfig) -> float:
         lr=torch.tensor(config.learning_rate),  # a tensor: a captured graph reads it anew
         weight_decay=0.0,
         capturable=device.type == "cuda",
-        foreach=True,
+        foreach=device.type == "cuda",
     )
     started, seen = time.perf_counter(), 0.0
     step_of: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
