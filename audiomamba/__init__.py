@@ -7,7 +7,6 @@ Nothing heavy is imported until it is used: this module alone loads in milliseco
 """
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,7 +59,9 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return _version("audiomamba")
+        from importlib.metadata import version
+
+        return version("audiomamba")
     if name not in __all__:
         raise AttributeError(f"module 'audiomamba' has no attribute {name!r}")
     return getattr(import_module(_HOME.get(name, "audiomamba.errors")), name)

@@ -16,6 +16,8 @@ COVERED_BY = {
     "audiomamba/models/language.py": "tests/models/test_published.py",
     "audiomamba/models/checkpoint_files.py": "tests/models/test_checkpoint.py",
     "audiomamba/models/recognition.py": "tests/models/test_listener.py",
+    "audiomamba/models/acoustic.py": "tests/models/test_listener.py",
+    "audiomamba/models/torch_acoustic.py": "tests/models/test_listener.py",
     "audiomamba/models/loading.py": "tests/models/test_listener.py",
     "audiomamba/models/registry.py": "tests/models/test_listener.py",
     "audiomamba/text/events.py": "tests/text/test_ctc.py",

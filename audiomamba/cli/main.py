@@ -10,7 +10,7 @@ from audiomamba.errors import ConfigError, Error
 
 __all__ = ["main"]
 
-COMMANDS = ("transcribe", "listen", "serve", "train", "evaluate", "models")
+COMMANDS = ("transcribe", "listen", "serve", "train", "evaluate", "models", "bench")
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
 

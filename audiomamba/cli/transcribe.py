@@ -42,6 +42,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="default: %(default)s",
     )
     command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    command.add_argument(
+        "--engine",
+        choices=("auto", "native", "torch"),
+        default="auto",
+        help="auto takes the native engine on a CPU where it was built (default: %(default)s)",
+    )
     command.set_defaults(func=run)
 
 
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from audiomamba.errors import AudioError
     from audiomamba.models.loading import load
 
-    listener = load(args.model, device=args.device)
+    listener = load(args.model, device=args.device, engine=args.engine)
     failed = False
     for file in args.files:
         started = time.perf_counter()

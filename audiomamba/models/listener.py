@@ -6,23 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from audiomamba.audio import files
-from audiomamba.config import from_mapping, to_mapping
+from audiomamba.config import from_mapping
 from audiomamba.errors import ModelError
-from audiomamba.models.checkpoint import Storage, load_weights, save_weights
-from audiomamba.models.checkpoint_files import read_config, write_config
+from audiomamba.models.acoustic import AcousticModel, EngineName, load_acoustic
+from audiomamba.models.checkpoint_files import read_config
 from audiomamba.models.recognition import Recognition, Samples
-from audiomamba.models.subsample import FACTOR
-from audiomamba.models.transcriber import Transcriber, TranscriberConfig, TranscriberState
+from audiomamba.models.transcriber_config import FACTOR, TranscriberConfig
 from audiomamba.text.ctc import DecoderConfig
 from audiomamba.text.events import Event, Final, Word
 from audiomamba.text.vocabulary import Vocabulary
 
-__all__ = ["LIVE_BLOCK", "Listener", "Stream", "Transcript", "save_listener"]
+__all__ = ["LIVE_BLOCK", "Listener", "Stream", "Transcript"]
 
 LIVE_BLOCK = 4
 """Encoder frames a block of a live stream: 160 ms."""
@@ -49,13 +46,17 @@ class Transcript:
 class Stream:
     """One live stream, from :meth:`Listener.stream`; its memory does not grow with its length."""
 
-    def __init__(self, model: Transcriber, recognition: Recognition) -> None:
+    def __init__(self, model: AcousticModel, recognition: Recognition) -> None:
         self._model = model
         self._recognition = recognition
         self.channels = recognition.channels
-        self._device = next(model.parameters()).device
-        self._state: TranscriberState = model.init_state(1, device=self._device)
+        self._state = model.init_state()
         self._finished = False
+
+    @property
+    def state_bytes(self) -> int:
+        """Size of the network's memory of this stream: the same at any time."""
+        return self._model.state_bytes(self._state)
 
     def feed(self, samples: Samples) -> list[Event]:
         """Take samples ``(n,)`` or ``(n, channels)``, float32 in -1..1, any n; return what changed.
@@ -76,13 +77,10 @@ class Stream:
         self._recognition.push_end()
         return self._run() + self._recognition.finish()
 
-    @torch.inference_mode()
     def _run(self) -> list[Event]:
         events: list[Event] = []
         while (block := self._recognition.next_block()) is not None:
-            features = torch.from_numpy(block).to(self._device)[None]
-            logits, self._state = self._model.transcribe(features, self._state)
-            log_probs = F.log_softmax(logits[0].float(), -1).cpu().numpy()
+            log_probs, self._state = self._model.log_probs(block, self._state)
             events += self._recognition.accept(log_probs)
         return events
 
@@ -90,28 +88,38 @@ class Stream:
 class Listener:
     """A transcriber that can be used: ``load("listen-en")`` makes one."""
 
-    def __init__(self, model: Transcriber, vocabulary: Vocabulary, name: str) -> None:
-        self.model = model.eval()
+    def __init__(
+        self, acoustic: AcousticModel, config: TranscriberConfig, vocabulary: Vocabulary, name: str
+    ) -> None:
+        self.acoustic = acoustic
+        self.config = config
         self.vocabulary = vocabulary
         self.name = name
-        self.config: TranscriberConfig = model.config
+
+    @property
+    def engine(self) -> str:
+        """What runs the network: ``native`` or ``torch``."""
+        return self.acoustic.engine
 
     @classmethod
-    def from_folder(cls, folder: Path, *, device: str | torch.device = "cpu") -> "Listener":
+    def from_folder(
+        cls, folder: Path, *, device: str = "cpu", engine: EngineName = "auto"
+    ) -> "Listener":
         """Load a checkpoint folder.
 
         Raises:
             ModelError: a file is missing or damaged, or the checkpoint is of another kind.
+            BackendError: the engine cannot run here.
         """
         config = read_config(folder)
         if config.get("kind") != "transcriber":
             raise ModelError(f"{folder}: wants a transcriber, got kind {config.get('kind')!r}")
-        model = Transcriber(from_mapping(TranscriberConfig, config["model"]))
-        missing, unexpected = model.load_state_dict(load_weights(folder), strict=False)
-        if missing or unexpected:
-            raise ModelError(f"{folder}: weights missing {missing[:3]}, left over {unexpected[:3]}")
-        vocabulary = Vocabulary.load(folder / "tokenizer.model")
-        return cls(model.to(device), vocabulary, folder.name)
+        return cls(
+            load_acoustic(folder, device=device, engine=engine),
+            from_mapping(TranscriberConfig, config["model"]),
+            Vocabulary.load(folder / "tokenizer.model"),
+            folder.name,
+        )
 
     def decoder_config(self, **changes: Any) -> DecoderConfig:
         """Decoding as this model wants it, with ``changes``."""
@@ -150,7 +158,7 @@ class Listener:
         recognition = self.recognition(
             sample_rate=sample_rate, channels=channels, block=block, decoder=decoder
         )
-        return Stream(self.model, recognition)
+        return Stream(self.acoustic, recognition)
 
     def transcribe(
         self, audio: str | Path | NDArray[np.float32], *, sample_rate: int = 16_000
@@ -189,12 +197,3 @@ class Listener:
         if stream is not None:
             yield from stream.finish()
         yield samples / rate
-
-
-def save_listener(
-    folder: Path, listener: Listener, *, storage: Storage = "int8", **extra: Any
-) -> None:
-    """Write a checkpoint folder that :meth:`Listener.from_folder` reads."""
-    write_config(folder, {"kind": "transcriber", **extra, "model": to_mapping(listener.config)})
-    save_weights(folder, listener.model.state_dict(), storage=storage)
-    listener.vocabulary.save(folder / "tokenizer.model")

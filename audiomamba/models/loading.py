@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiomamba.errors import ModelError
+from audiomamba.models.acoustic import EngineName
 from audiomamba.models.checkpoint_files import read_config
 from audiomamba.models.listener import Listener, Transcript
 from audiomamba.models.registry import DEFAULT, find
@@ -14,8 +15,15 @@ from audiomamba.models.registry import DEFAULT, find
 __all__ = ["load", "transcribe"]
 
 
-def load(name: str | Path = DEFAULT, *, device: str = "cpu") -> Listener:
+def load(
+    name: str | Path = DEFAULT, *, device: str = "cpu", engine: EngineName = "auto"
+) -> Listener:
     """Load a shipped model by name, or a checkpoint folder of one's own.
+
+    Args:
+        name: Of a model that ships, or a folder.
+        device: Where it runs, torch's name of it.
+        engine: ``auto`` takes the native engine on a CPU where it was built, else PyTorch.
 
     Raises:
         ModelError: there is no such model, or it cannot be read.
@@ -23,7 +31,7 @@ def load(name: str | Path = DEFAULT, *, device: str = "cpu") -> Listener:
     folder = find(name)
     kind = read_config(folder).get("kind")
     if kind == "transcriber":
-        return Listener.from_folder(folder, device=device)
+        return Listener.from_folder(folder, device=device, engine=engine)
     raise ModelError(f"{folder}: kind {kind!r} is not known to this version")
 
 

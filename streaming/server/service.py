@@ -3,10 +3,13 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from audiomamba.errors import Overloaded, ProtocolError
-from audiomamba.streaming.engine import Engine, Recognizer, Session
+from audiomamba.models.acoustic import NativeAcoustic
+from audiomamba.models.listener import Listener
+from audiomamba.streaming.engine import Engine, Recognizer, Session, StepModel
 from audiomamba.streaming.protocol import AudioSettings, EndpointSettings, StreamSettings
 from audiomamba.text.ctc import DecoderConfig
 
@@ -118,19 +121,14 @@ def load_service(model: str, *, device: str, slots: int, block: int, buffer_s: f
     Raises:
         ModelError: there is no such model, or it cannot be read.
     """
-    import torch
-
     from audiomamba.models.loading import load
     from audiomamba.models.recognition import Recognition
     from audiomamba.models.registry import find
     from audiomamba.streaming.engine.session import SessionLimits
-    from audiomamba.streaming.engine.torch_model import TorchStepModel
 
-    # The sessions share the processors; a step that spreads over them waits for the slowest.
-    torch.set_num_threads(1)
     folder = find(model)
     listener = load(folder, device=device)
-    steps = TorchStepModel(listener.model, slots=slots, block=block)
+    steps = _step_model(listener, slots=slots, block=block, folder=folder)
     delay_s = listener.config.emission_delay_s
     limits = SessionLimits(buffer_s=buffer_s, flush_tail_s=max(0.24, delay_s + 0.16))
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
@@ -153,3 +151,20 @@ def load_service(model: str, *, device: str, slots: int, block: int, buffer_s: f
         recognizer=recognizer,
         decoder=listener.decoder_config(),
     )
+
+
+def _step_model(listener: Listener, *, slots: int, block: int, folder: Path) -> StepModel:
+    """The engine that the listener was loaded on, with a state a slot."""
+    if isinstance(listener.acoustic, NativeAcoustic):
+        from audiomamba.streaming.engine.native_model import NativeStepModel
+
+        return NativeStepModel(listener.acoustic.model, slots=slots, block=block, weights=folder)
+    import torch
+
+    from audiomamba.models.torch_acoustic import TorchAcoustic
+    from audiomamba.streaming.engine.torch_model import TorchStepModel
+
+    # The sessions share the processors; a step that spreads over them waits for the slowest.
+    torch.set_num_threads(1)
+    assert isinstance(listener.acoustic, TorchAcoustic)
+    return TorchStepModel(listener.acoustic.model, slots=slots, block=block)

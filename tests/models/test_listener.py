@@ -1,5 +1,8 @@
 """The shipped transcriber, through the library: it hears, and chunks do not matter."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +11,23 @@ import soundfile
 from numpy.typing import NDArray
 
 import audiomamba as am
-from audiomamba.models.listener import Listener, save_listener
+from audiomamba.kernels import native
+from audiomamba.models.acoustic import EngineName
+from audiomamba.models.checkpoint import load_weights, save_weights
+from audiomamba.models.listener import Listener
 from audiomamba.models.registry import available, find
 
 SPOKEN = Path(__file__).parent.parent / "recordings" / "zero_one_five.flac"
 WORDS = "zero one five"
 
 
-@pytest.fixture(scope="module")
-def listener() -> Listener:
-    return am.load("listen-en")
+@pytest.fixture(scope="module", params=["native", "torch"])
+def listener(request: pytest.FixtureRequest) -> Listener:
+    """The shipped model on each engine; a machine without a compiler has but one."""
+    engine: EngineName = request.param
+    if engine == "native" and (reason := native.why_not()) is not None:
+        pytest.skip(f"native: {reason}")
+    return am.load("listen-en", engine=engine)
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +102,12 @@ def test_silence_has_no_words(listener: Listener) -> None:
 
 @pytest.mark.slow
 def test_a_stream_holds_the_same_bytes_after_a_minute_as_after_a_second(listener: Listener) -> None:
-    from audiomamba.nn import flatten
-
     stream = listener.stream()
     noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * np.float32(0.01)
     sizes = []
     for _ in range(20):
         stream.feed(noise)
-        sizes.append(sum(tensor.nbytes for _, tensor in flatten(stream._state)))
+        sizes.append(stream.state_bytes)
     assert len(set(sizes)) == 1
 
 
@@ -121,8 +129,20 @@ def test_what_is_not_audio_is_one_clear_error(listener: Listener, tmp_path: Path
 
 
 def test_a_model_by_folder_is_the_same(listener: Listener, tmp_path: Path) -> None:
-    save_listener(tmp_path / "mine", listener, storage="float32")
-    assert am.load(tmp_path / "mine").transcribe(SPOKEN).text == WORDS
+    shutil.copytree(find("listen-en"), tmp_path / "mine")
+    save_weights(tmp_path / "mine", load_weights(find("listen-en")), storage="float32")
+    mine = am.load(tmp_path / "mine", engine="native" if listener.engine == "native" else "torch")
+    assert mine.transcribe(SPOKEN).text == WORDS
+
+
+@pytest.mark.skipif(native.why_not() is not None, reason=f"native: {native.why_not()}")
+def test_the_native_engine_needs_no_torch() -> None:
+    code = (
+        "import sys, audiomamba; "
+        f"print(audiomamba.transcribe({str(SPOKEN)!r}).text, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{WORDS} False\n"
 
 
 def test_an_unknown_model_names_those_there_are() -> None:

@@ -1,0 +1,63 @@
+"""The native engine: states in one array, a row a slot; torch is never imported."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from audiomamba.errors import StateError
+from audiomamba.models.native import NativeTranscriber
+from audiomamba.models.transcriber_config import FACTOR
+from audiomamba.streaming.engine.model import FloatArray
+
+__all__ = ["NativeStepModel"]
+
+FRAME_S = 0.04
+
+
+class NativeStepModel:
+    """A :class:`~audiomamba.streaming.engine.model.StepModel` over the native engine.
+
+    Args:
+        model: The engine.
+        slots: Streams at once.
+        block: Encoder frames a step (40 ms each).
+        weights: Folder of the checkpoint, whose digest says which snapshots fit.
+    """
+
+    def __init__(
+        self, model: NativeTranscriber, *, slots: int, block: int = 4, weights: Path
+    ) -> None:
+        self._model = model
+        self._states = model.init_state(slots + 1)
+        self._digest = hashlib.sha256((weights / "model.safetensors").read_bytes()).digest()
+        self.slots = slots
+        self.num_mel_bins = model.bins
+        self.frames_per_block = block * FACTOR
+        self.block_s = block * FRAME_S
+        self.state_bytes = int(self._states[0].nbytes)
+
+    def step(self, features: FloatArray, slots: Sequence[int]) -> FloatArray:
+        # No fixed batch sizes are needed here: padding, the null slot, is left out.
+        rows = [row for row, slot in enumerate(slots) if slot]
+        out = np.zeros(
+            (len(slots), self.frames_per_block // FACTOR, self._model.vocabulary), np.float32
+        )
+        if rows:
+            at = np.array([slots[row] for row in rows], np.intp)
+            out[rows] = self._model.transcribe(features[rows], self._states, at)
+        return out
+
+    def reset(self, slot: int) -> None:
+        self._states[slot] = 0.0
+
+    def save(self, slot: int) -> bytes:
+        row: bytes = self._states[slot].tobytes()
+        return self._digest + row
+
+    def load(self, slot: int, snapshot: bytes) -> None:
+        size = len(self._digest)
+        if snapshot[:size] != self._digest or len(snapshot) != size + self.state_bytes:
+            raise StateError("snapshot is damaged, or belongs to another model")
+        self._states[slot] = np.frombuffer(snapshot[size:], np.float32)

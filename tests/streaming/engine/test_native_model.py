@@ -1,0 +1,45 @@
+"""The native step model keeps streams apart, and its snapshots go on elsewhere."""
+
+import numpy as np
+import pytest
+
+from audiomamba.errors import StateError
+from audiomamba.kernels import native
+from audiomamba.models.native import NativeTranscriber
+from audiomamba.models.registry import find
+from audiomamba.streaming.engine.native_model import NativeStepModel
+
+pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=f"native: {native.why_not()}")
+
+
+@pytest.fixture(scope="module")
+def model() -> NativeStepModel:
+    folder = find("listen-en")
+    return NativeStepModel(NativeTranscriber.from_folder(folder), slots=4, weights=folder)
+
+
+def test_streams_do_not_hear_each_other_nor_the_padding(model: NativeStepModel) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, model.frames_per_block, model.num_mel_bins)).astype(np.float32)
+    for slot in range(1, 5):
+        model.reset(slot)
+    alone = model.step(x[:1], [2])
+    model.reset(2)
+    together = model.step(x, [2, 0, 4])
+    np.testing.assert_array_equal(together[0], alone[0])
+
+
+def test_a_snapshot_goes_on_in_another_slot(model: NativeStepModel) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((1, model.frames_per_block, model.num_mel_bins)).astype(np.float32)
+    model.reset(1)
+    model.step(x, [1])
+    model.load(3, model.save(1))
+    np.testing.assert_array_equal(model.step(x, [1]), model.step(x, [3]))
+
+
+def test_a_snapshot_of_another_model_is_refused(model: NativeStepModel) -> None:
+    with pytest.raises(StateError, match="another model"):
+        model.load(1, b"\0" * len(model.save(1)))
+    with pytest.raises(StateError, match="damaged"):
+        model.load(1, model.save(1)[:-1])
