@@ -8,8 +8,6 @@ Traffic: statistics reads x once (with a residual: reads two, writes one), activ
 once. Sine is a polynomial, because the library's sine would cost more than the memory does.
 """
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -19,13 +17,14 @@ from audiomamba.training.speech.kokoro.segments import EPS, GAP, Affine, Segment
 
 __all__ = ["activate", "statistics"]
 
+# The kernels' pointers carry no annotations: Triton 3.6 reads those as globals and refuses.
 ROWS, STEPS = 64, 8
 CHUNK = ROWS * STEPS
 
 
 @triton.jit(do_not_specialize=["rate", "extra", "chunks"])  # type: ignore[untyped-decorator]
 def _partial_kernel(  # type: ignore[no-untyped-def]
-    p_x: Any, p_plus: Any, p_bias: Any, p_out: Any, p_partial: Any, p_starts: Any, p_frames: Any,
+    p_x, p_plus, p_bias, p_out, p_partial, p_starts, p_frames,
     C, rate, extra, chunks,
     HAS_PLUS: tl.constexpr, HAS_BIAS: tl.constexpr,
     ROWS: tl.constexpr, STEPS: tl.constexpr, BC: tl.constexpr,
@@ -66,7 +65,7 @@ def _partial_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["rate", "extra", "chunks"])  # type: ignore[untyped-decorator]
 def _join_kernel(  # type: ignore[no-untyped-def]
-    p_partial: Any, p_style: Any, p_scale: Any, p_shift: Any, p_frames: Any,
+    p_partial, p_style, p_scale, p_shift, p_frames,
     C, rate, extra, chunks, eps,
     CHUNK: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
@@ -94,7 +93,7 @@ def _join_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["rate", "extra"])  # type: ignore[untyped-decorator]
 def _activate_kernel(  # type: ignore[no-untyped-def]
-    p_x: Any, p_y: Any, p_scale: Any, p_shift: Any, p_alpha: Any, p_starts: Any, p_frames: Any,
+    p_x, p_y, p_scale, p_shift, p_alpha, p_starts, p_frames,
     C, rate, extra, slope, factor,
     NORM: tl.constexpr, SNAKE: tl.constexpr, GAP: tl.constexpr,
     ROWS: tl.constexpr, STEPS: tl.constexpr, BC: tl.constexpr,
