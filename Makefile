@@ -37,8 +37,8 @@ test-gpu: install  ## run the kernel tests on the GPU; fails if one was skipped
 bench: install  ## measure speed as ratios within one run
 	.venv/bin/audiomamba bench
 
-demo: install  ## run the smallest streaming client against a server started for it
-	$(PY) demos/stream_file.py --help
+demo: install  ## draw the README's picture: a recording, and its words as they came
+	$(PY) demos/plot_captions.py tests/recordings/zero_one_five.flac demos/captions.svg
 
 dist: install  ## build the sdist, and the wheel from it
 	$(PY) -m pip install --quiet build && $(PY) -m build
