@@ -15,7 +15,7 @@ from audiomamba.audio import pcm
 from audiomamba.audio.mel import MelConfig
 from audiomamba.errors import StateError
 from audiomamba.models.recognition import Recognition
-from audiomamba.models.registry import find
+from audiomamba.models.registry import SHIPPED
 from audiomamba.streaming.engine import Engine, Session
 from audiomamba.streaming.engine.session import SessionLimits
 from audiomamba.streaming.protocol import AudioSettings, events
@@ -27,7 +27,7 @@ FACTOR = 4  # feature frames of one output frame
 DELAY = 8  # output frames from an onset to its word
 LOUD = -10.9  # mean log energy: silence has -11.5, a burst up to -10.1
 FRAME_S = 0.04
-VOCABULARY = Vocabulary.load(find("listen-en") / "tokenizer.model")
+VOCABULARY = Vocabulary.load(SHIPPED / "listen-en" / "tokenizer.model")
 WORDS = [i for i, piece in enumerate(VOCABULARY.pieces) if piece.startswith("▁") and len(piece) > 1]
 WORDS = WORDS[:40]
 
