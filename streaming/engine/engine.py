@@ -50,7 +50,10 @@ class Engine:
         self._warm = False
         self._thread = threading.Thread(target=self._run, name="audiomamba-engine", daemon=True)
         self._steps: deque[tuple[float, int]] = deque(maxlen=256)  # seconds, streams
-        self.on_step: Callable[[float, int], None] | None = None  # for metrics
+        self._due_since = 0.0
+        self.on_phase: Callable[[str, float, int], None] | None = None
+        """For metrics: ``queue``, ``features``, ``model`` or ``text``, its seconds, the streams in
+        it. Called on the engine's thread."""
 
     @property
     def ready(self) -> bool:
@@ -140,6 +143,8 @@ class Engine:
 
     def _wake(self, session: Session) -> None:
         with self._wanted:
+            if not self._due:
+                self._due_since = time.perf_counter()
             self._due.add(session)
             self._wanted.notify()
 
@@ -161,19 +166,24 @@ class Engine:
                 return None
             due = sorted(self._due, key=lambda session: session.slot)
             self._due.clear()
+        self._note("queue", self._due_since, len(due))
         return due
 
     def _turn(self, due: list[Session]) -> None:
         ready: Ready = []
+        began = time.perf_counter()
         for session in due:
             block = self._guarded(session, session.advance) if not session.cancelled else None
             if session.cancelled or session.over:
                 self._release(session)
             elif block is not None:
                 ready.append((session, block))
+        self._note("features", began, len(ready))
         for first in range(0, len(ready), self._max_batch):
             self._step(ready[first : first + self._max_batch])
         with self._wanted:
+            if not self._due:
+                self._due_since = time.perf_counter()
             self._due.update(session for session, _ in ready if session in self._sessions)
 
     def _step(self, ready: Ready) -> None:
@@ -186,8 +196,10 @@ class Engine:
             for one in ready:  # a step that raised has moved no stream: find the one it was
                 self._step([one])
             return
+        began = time.perf_counter()
         for (session, _), row in zip(ready, log_probs, strict=True):
             self._guarded(session, partial(_accept, session, row))
+        self._note("text", began, len(ready))
 
     def _batch(self, ready: Ready) -> FloatArray:
         """Log-probabilities ``(M, T, V)`` of M blocks, padded to a bucket on the way."""
@@ -199,7 +211,7 @@ class Engine:
             slots[row] = session.slot
         began = time.perf_counter()
         log_probs = self.model.step(features, slots)
-        self._note(time.perf_counter() - began, len(ready))
+        self._steps.append((self._note("model", began, len(ready)), len(ready)))
         return log_probs[: len(ready)]
 
     def _guarded(
@@ -227,10 +239,12 @@ class Engine:
                 self._sessions.remove(session)
                 self._free.append(session.slot)
 
-    def _note(self, seconds: float, batch: int) -> None:
-        self._steps.append((seconds, batch))
-        if self.on_step is not None:
-            self.on_step(seconds, batch)
+    def _note(self, phase: str, began: float, batch: int) -> float:
+        """Report a phase that ends now; returns its seconds."""
+        seconds = time.perf_counter() - began
+        if self.on_phase is not None:
+            self.on_phase(phase, seconds, batch)
+        return seconds
 
 
 def _accept(session: Session, log_probs: FloatArray) -> None:

@@ -65,6 +65,19 @@ def test_a_stream_beyond_the_slots_is_refused_and_a_freed_slot_is_fresh(
     assert again.text() == spoken(2)
 
 
+def test_the_phases_of_a_turn_are_timed_for_whoever_asks(engine: Engine) -> None:
+    noted: list[tuple[str, float, int]] = []
+    engine.on_phase = lambda *phase: noted.append(phase)
+    engine.start()
+    listener = Listener(engine)
+    listener.feed(linear16(bursts(1)))
+    listener.session.finish()
+    listener.until(events.Drained)
+    assert {phase for phase, _, _ in noted} == {"queue", "features", "model", "text"}
+    assert all(seconds >= 0.0 for _, seconds, _ in noted)
+    assert {streams for phase, _, streams in noted if phase == "model"} == {1}
+
+
 def test_a_finished_stream_gives_its_slot_back(engine: Engine) -> None:
     engine.start()
     for _ in range(20):
