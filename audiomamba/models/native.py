@@ -193,9 +193,16 @@ def _block(layer: Mapping[str, Any], width: int, take: _Pointers) -> native.Bloc
         block.x_proj = dynamics("x_proj.weight", rank + 2 * states, channels)
         block.A = dynamics.to(-np.exp(dynamics.array("A_log", channels, states)))
     else:
-        A, B = _discretise(dynamics, channels, states // 2, layer["discretization"])
+        real = layer.get("values") == "real"
+        pairs = states if real else states // 2
+        A, B = _discretise(dynamics, channels, pairs, layer["discretization"], real)
         block.A, block.B = dynamics.to(_interleave(A)), dynamics.to(_interleave(B))
-        block.C = dynamics("C", channels, states // 2, 2)
+        if real:  # the engine's pairs, with imaginary parts of zero
+            block.states = 2 * pairs
+            C = dynamics.array("C", channels, pairs)
+            block.C = dynamics.to(np.stack([C, np.zeros_like(C)], -1))
+        else:
+            block.C = dynamics("C", channels, pairs, 2)
     if layer["ffn"] > 0:
         block.hidden = hidden = round(layer["ffn"] * width)
         block.ffn_norm = take("ffn_norm.weight", width)
@@ -209,11 +216,12 @@ def _block(layer: Mapping[str, Any], width: int, take: _Pointers) -> native.Bloc
 
 
 def _discretise(
-    take: _Pointers, channels: int, pairs: int, method: str
+    take: _Pointers, channels: int, pairs: int, method: str, real: bool
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     """The discrete A and B of an LTI layer, as kernels.lti defines them; B = 1 before."""
-    real = take.array("A_log_real", channels, pairs).astype(np.float64)
-    A = -np.exp(real) + 1j * take.array("A_imag", channels, pairs).astype(np.float64)
+    A = -np.exp(take.array("A_log_real", channels, pairs).astype(np.float64)) + 0j
+    if not real:
+        A += 1j * take.array("A_imag", channels, pairs).astype(np.float64)
     dt = np.exp(take.array("log_dt", channels).astype(np.float64))[:, None]
     if method == "bilinear":
         return (1 + dt * A / 2) / (1 - dt * A / 2), dt / (1 - dt * A / 2)

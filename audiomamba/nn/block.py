@@ -27,9 +27,16 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
         self.eps = eps
 
-    def forward(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
-        """``(norm(x + residual) in x's dtype, x + residual in float32)``."""
-        return norm(x, self.weight, residual=residual, eps=self.eps)
+    def forward(
+        self, x: Tensor, residual: Tensor | None, gain: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """``(norm(x + residual) in x's dtype, x + residual in float32)``.
+
+        ``gain``, of a shape that broadcasts with x, scales the first by ``1 + gain``: a norm whose
+        weight depends on what the stream is conditioned on.
+        """
+        y, residual = norm(x, self.weight, residual=residual, eps=self.eps)
+        return (y if gain is None else y * (1 + gain).to(y.dtype)), residual
 
 
 class Block(nn.Module):
@@ -63,25 +70,35 @@ class Block(nn.Module):
         state: BlockState | None = None,
         *,
         resets: Tensor | None = None,
+        gain: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, BlockState]:
-        """``x (B, T, width)`` and the stream it is to be added to; both after the block."""
-        y, residual = self.norm(x, residual)
+        """``x (B, T, width)`` and the stream it is to be added to; both after the block.
+
+        ``gain (B, 1, width)`` conditions the norms.
+        """
+        y, residual = self.norm(x, residual, gain)
         x, mixer = self.mixer(y, None if state is None else state.mixer, resets=resets)
         x = F.dropout(x, self.dropout, self.training)
         ffn: FeedForwardState = ()
         if self.has_ffn:
-            y, residual = self.ffn_norm(x, residual)
+            y, residual = self.ffn_norm(x, residual, gain)
             x, ffn = self.ffn(y, None if state is None else state.ffn, resets=resets)
             x = F.dropout(x, self.dropout, self.training)
         return x, residual, BlockState(mixer, ffn)
 
     def step_(
-        self, x: Tensor, residual: Tensor | None, pool: BlockState, slots: Tensor
+        self,
+        x: Tensor,
+        residual: Tensor | None,
+        pool: BlockState,
+        slots: Tensor,
+        *,
+        gain: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One frame of every row, ``x (M, width)``; rows ``slots`` of ``pool`` advance in place."""
-        y, residual = self.norm(x, residual)
+        y, residual = self.norm(x, residual, gain)
         x = self.mixer.step_(y, pool.mixer, slots)
         if self.has_ffn:
-            y, residual = self.ffn_norm(x, residual)
+            y, residual = self.ffn_norm(x, residual, gain)
             x = self.ffn.step_(y, pool.ffn, slots)
         return x, residual

@@ -23,6 +23,7 @@ class LayerConfig:
     count: int = 1
     expand: int = 2  # channels of the mixer over the width of the stack
     state_size: int = 16  # states a channel; for lti real numbers, so half as many complex pairs
+    values: Literal["complex", "real"] = "complex"  # of the states of lti alone
     conv_taps: int = 4  # of the short causal convolution before the dynamics
     dt_rank: int = 0  # of the projection that makes the step size; 0 = width / 16, rounded up
     dt_min: float = 1e-3  # smallest step size at the start, in frames
@@ -35,8 +36,8 @@ class LayerConfig:
         for name in ("count", "expand", "state_size", "conv_taps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"layer: {name} must be at least 1, got {getattr(self, name)}")
-        if self.dynamics == "lti" and self.state_size % 2:
-            raise ConfigError(f"layer: lti wants an even state_size, got {self.state_size}")
+        if self.dynamics == "lti" and self.values == "complex" and self.state_size % 2:
+            raise ConfigError(f"layer: complex lti wants an even state_size, got {self.state_size}")
         if not 0 < self.dt_min <= self.dt_max:
             raise ConfigError(
                 f"layer: wants 0 < dt_min <= dt_max, got {self.dt_min}, {self.dt_max}"

@@ -1,4 +1,4 @@
-"""Time-invariant dynamics (S4D): diagonal complex linear filters, the same at all times."""
+"""Time-invariant dynamics (S4D): diagonal linear filters, the same at all times."""
 
 import math
 
@@ -15,22 +15,31 @@ __all__ = ["Lti"]
 class Lti(nn.Module):
     """``channels`` filters of ``state_size / 2`` complex states each, gated by ``silu(z)``.
 
+    ``values="real"`` makes them ``state_size`` real states: decays without oscillation, of as many
+    parameters; the ops see imaginary parts of zero.
+
     Source: Gu, Gupta, Goel and Ré, "On the Parameterization and Initialization of Diagonal State
-    Space Models", 2022; S4D-Lin: Re A = -1/2, Im A = pi n, B = 1.
+    Space Models", 2022; S4D-Lin: Re A = -1/2, Im A = pi n, B = 1; S4D-Real: A = -(n + 1).
     """
 
     B: Tensor
 
     def __init__(self, channels: int, width: int, config: LayerConfig) -> None:
         super().__init__()
-        pairs = config.state_size // 2
+        self.is_real = config.values == "real"
+        pairs = config.state_size if self.is_real else config.state_size // 2
         self.channels, self.pairs = channels, pairs
         self.discretization = config.discretization
         low, high = math.log(config.dt_min), math.log(config.dt_max)
         self.log_dt = nn.Parameter(torch.rand(channels) * (high - low) + low)
-        self.A_log_real = nn.Parameter(torch.full((channels, pairs), math.log(0.5)))
-        self.A_imag = nn.Parameter(math.pi * torch.arange(pairs).float().repeat(channels, 1))
-        self.C = nn.Parameter(torch.randn(channels, pairs, 2) * math.sqrt(0.5))
+        if self.is_real:
+            decays = torch.arange(1, pairs + 1).float()
+            self.A_log_real = nn.Parameter(torch.log(decays).repeat(channels, 1))
+            self.C = nn.Parameter(torch.randn(channels, pairs) * math.sqrt(0.5))
+        else:
+            self.A_log_real = nn.Parameter(torch.full((channels, pairs), math.log(0.5)))
+            self.A_imag = nn.Parameter(math.pi * torch.arange(pairs).float().repeat(channels, 1))
+            self.C = nn.Parameter(torch.randn(channels, pairs, 2) * math.sqrt(0.5))
         self.D = nn.Parameter(torch.ones(channels))
         self.register_buffer("B", torch.ones(channels, pairs, dtype=torch.cfloat), persistent=False)
 
@@ -67,5 +76,9 @@ class Lti(nn.Module):
         return y * F.silu(z)
 
     def _system(self) -> tuple[Tensor, Tensor, Tensor]:
-        A = torch.complex(-torch.exp(self.A_log_real.float()), self.A_imag.float())
-        return A, torch.view_as_complex(self.C.float().contiguous()), torch.exp(self.log_dt.float())
+        decay, C, dt = -torch.exp(self.A_log_real.float()), self.C.float(), torch.exp(self.log_dt)
+        if self.is_real:
+            nothing = torch.zeros_like(decay)
+            return torch.complex(decay, nothing), torch.complex(C, nothing), dt.float()
+        A = torch.complex(decay, self.A_imag.float())
+        return A, torch.view_as_complex(C.contiguous()), dt.float()

@@ -63,6 +63,7 @@ def _transcriber() -> tuple[nn.Module, Tensor, int]:
 SUBJECTS = {
     "lti": _stack(LTI),
     "lti-bilinear": _stack(LayerConfig(dynamics="lti", state_size=8, discretization="bilinear")),
+    "lti-real": _stack(LayerConfig(dynamics="lti", state_size=6, values="real")),
     "selective": _stack(SELECTIVE),
     "no-ffn": _stack(LayerConfig(dynamics="selective", state_size=4, ffn=0.0)),
     "mixed": _stack(LTI, SELECTIVE, LTI),

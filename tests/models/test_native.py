@@ -37,6 +37,7 @@ SHAPES = {
     "mixed": config_of(48, LTI, SELECTIVE),
     "edge": config_of(192, replace(LTI, state_size=32), SELECTIVE),
     "bilinear": config_of(32, replace(LTI, discretization="bilinear")),
+    "real": config_of(32, replace(LTI, values="real")),
     "no-ffn": config_of(32, replace(SELECTIVE, ffn=0.0), replace(LTI, ffn=0.0)),
     "few-states": config_of(16, replace(SELECTIVE, state_size=3, dt_rank=5, expand=3)),
     "many-states": config_of(16, replace(SELECTIVE, state_size=24, conv_taps=2, ffn_conv_taps=3)),
