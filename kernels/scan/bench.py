@@ -9,6 +9,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,8 +46,8 @@ def _gpu() -> None:
     for speed in SPEED:
         for time_contiguous in (True, False):
             args = _arguments(speed, time_contiguous)
-            forward = _microseconds(lambda: op.scan_forward(*args, False, "gpu"), copied)
-            both = _microseconds(lambda: _both(args), copied)
+            forward = _microseconds(partial(op.scan_forward, *args, False, "gpu"), copied)
+            both = _microseconds(partial(_both, args), copied)
             shape = f"{speed.B}, {speed.T}, {speed.D}, {speed.N}"
             cells = [
                 f"{took:7.0f} ({speed.floor_bytes(backward) / rate / took:4.0%})"
@@ -73,7 +74,7 @@ def _microseconds(call: Callable[[], object], flush: Tensor) -> float:
     """Median time on the GPU, the cache emptied before each run by writing to ``flush``."""
     for _ in range(3):
         call()
-    took = []
+    took: list[float] = []
     for _ in range(20):
         flush.zero_()
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

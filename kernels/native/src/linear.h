@@ -20,6 +20,7 @@
 namespace AM_ISA {
 
 constexpr int PANEL = 16;
+constexpr int PREFETCH_BYTES = 2048;  // ahead of the weights in use; past their end it is harmless
 constexpr float ACTIVATION_MAX = 8191.0f;  // 14 bits with sign
 
 // Rows of activations in the form that the weights want.
@@ -177,6 +178,8 @@ class Linear {
     const int8_t* w = packed_.get() + static_cast<size_t>(p) * PANEL * pairs_ * 2;
     const int16_t* x = rows.q.get() + static_cast<size_t>(m) * pairs_ * 2;
     for (int i = 0; i < pairs_; i++, w += 2 * PANEL) {
+      // The hardware's own stream stops at each page; a few rows alone wait for memory without this.
+      __builtin_prefetch(w + PREFETCH_BYTES);
       const __m256i low = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(w)));
       const __m256i high = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(w + 16)));
 #pragma GCC unroll 8
