@@ -12,6 +12,7 @@ COVERED_BY = {
     "audiomamba/errors.py": "tests/test_public.py",
     "audiomamba/nn": "tests/contracts/test_streaming.py",
     "audiomamba/models/transcriber": "tests/contracts/test_streaming.py",
+    "audiomamba/models/wave/rates.py": "tests/models/wave/test_model.py",
     "audiomamba/models/subsample.py": "tests/contracts/test_streaming.py",
     "audiomamba/models/language.py": "tests/models/test_published.py",
     "audiomamba/models/checkpoint_files.py": "tests/models/test_checkpoint.py",

@@ -15,6 +15,8 @@ from audiomamba.errors import StateError
 from audiomamba.kernels.testing import relative_error
 from audiomamba.models.language import LanguageModel, LanguageModelConfig
 from audiomamba.models.transcriber import Transcriber, TranscriberConfig
+from audiomamba.models.wave.config import StageConfig, WaveConfig
+from audiomamba.models.wave.model import Wave
 from audiomamba.nn import LayerConfig, Stack, StackConfig, StatePool, map_state
 
 LTI = LayerConfig(dynamics="lti", state_size=8, ffn_conv_taps=5)
@@ -60,6 +62,16 @@ def _transcriber() -> tuple[nn.Module, Tensor, int]:
     return Transcriber(config), torch.randn(3, 4 * T, config.mel.bins), 4
 
 
+def _wave(outer: LayerConfig, centre: LayerConfig) -> Callable[[], tuple[nn.Module, Tensor, int]]:
+    stages = [StageConfig(width=8, layers=[outer]), StageConfig(width=12, layers=[centre])]
+
+    def make() -> tuple[nn.Module, Tensor, int]:
+        model = Wave(WaveConfig(pools=[2, 3], stages=[*stages, stages[1]], labels=["a", "b"]))
+        return model, torch.randint(0, 256, (3, T)), 1
+
+    return make
+
+
 SUBJECTS = {
     "lti": _stack(LTI),
     "lti-bilinear": _stack(LayerConfig(dynamics="lti", state_size=8, discretization="bilinear")),
@@ -69,6 +81,8 @@ SUBJECTS = {
     "mixed": _stack(LTI, SELECTIVE, LTI),
     "language-model": _language_model,
     "transcriber": _transcriber,
+    "wave": _wave(LayerConfig(dynamics="lti", state_size=8, ffn=0.0), SELECTIVE),
+    "wave-real": _wave(SELECTIVE, LayerConfig(dynamics="lti", state_size=4, values="real")),
 }
 DEVICES = [
     "cpu",

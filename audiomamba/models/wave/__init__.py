@@ -1,0 +1,1 @@
+"""Waveform models: sound sample by sample, from nothing or from a beginning."""
