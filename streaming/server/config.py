@@ -7,8 +7,11 @@ from typing import Any, Literal
 
 from audiomamba.config import from_mapping, to_mapping
 from audiomamba.errors import ConfigError
+from audiomamba.streaming.server.limits import LimitsConfig
 
-__all__ = ["EngineConfig", "ListenConfig", "ServerConfig", "VoskConfig", "compose"]
+__all__ = ["EngineConfig", "LimitsConfig", "ListenConfig", "ServerConfig", "VoskConfig", "compose"]
+
+NOTICE_S = 5.0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -17,21 +20,43 @@ class ListenConfig:
 
     host: str = "127.0.0.1"
     port: int = 8765  # 0 = any free one; the line printed at the start says which
-    tokens: list[str] = field(default_factory=list)  # that a client may show; none = all may come
+    tokens: list[str] = field(default_factory=list)  # "TOKEN [SCOPE,SCOPE]"; none = all may come
     token_file: str = ""  # the same, one a line
+    query_token: bool = False  # take ?token=TOKEN too: addresses end up in logs and histories
     origins: list[str] = field(default_factory=list)  # of other sites' pages that may connect
     insecure: bool = False  # allow an address others can reach without any token
+    proxies: list[str] = field(default_factory=list)  # whose X-Forwarded-For is believed
+    tls_cert: str = ""  # PEM files; a browser gives its microphone to https and loopback alone
+    tls_key: str = ""
+    metrics_port: int = -1  # -1 = /metrics on the port above; 0 = any free one
+    metrics_host: str = "127.0.0.1"  # of a port of its own, which asks for no token
     drain_s: float = 15.0  # longest time for the last words when told to stop
+    drain_notice_s: float | None = None  # before them, for balancers: 0 on loopback, else 5
     ping_s: float = 20.0  # from one WebSocket ping to the next
     pong_within_s: float = 60.0
-    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+    log_text: bool = False  # put what was said into the log
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"server.port must be in 0..65535, got {self.port}")
+        if not -1 <= self.metrics_port <= 65_535:
+            raise ConfigError(f"server.metrics_port must be in -1..65535, got {self.metrics_port}")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ConfigError("server.tls_cert and server.tls_key: wants both or neither")
+        if not 0 <= self.notice_s <= 3600:
+            raise ConfigError(f"server.drain_notice_s must be in 0..3600, got {self.notice_s}")
         for name in ("drain_s", "ping_s", "pong_within_s"):
             if not 0 < getattr(self, name) <= 3600:
                 raise ConfigError(f"server.{name} must be in 0..3600, got {getattr(self, name)}")
+
+    @property
+    def notice_s(self) -> float:
+        """How long balancers have to see that the server is not ready before it says goodbye."""
+        if self.drain_notice_s is not None:
+            return self.drain_notice_s
+        return NOTICE_S if self.public else 0.0
 
     @property
     def public(self) -> bool:
@@ -84,6 +109,7 @@ class ServerConfig:
     server: ListenConfig = field(default_factory=ListenConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     vosk: VoskConfig = field(default_factory=VoskConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
 
     def __post_init__(self) -> None:
         listen = self.server

@@ -3,23 +3,28 @@
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from audiomamba.errors import AudioError, Overloaded, ProtocolError
 from audiomamba.streaming.engine import Session
-from audiomamba.streaming.protocol import Close, Dialect, StreamSettings, events, requests
+from audiomamba.streaming.protocol import (
+    Close,
+    Dialect,
+    Outgoing,
+    StreamSettings,
+    events,
+    requests,
+)
+from audiomamba.streaming.server.account import Account
+from audiomamba.streaming.server.limits import IdleWatch, LimitsConfig
 from audiomamba.streaming.server.service import FEATURES, Service
 
 __all__ = ["Connection", "Gone", "Socket"]
 
 log = logging.getLogger(__name__)
 
-ROOM_WITHIN_S = 10.0
-"""How long the socket is left unread for want of room; longer, and pongs are missed."""
-SEND_WITHIN_S = 30.0
-"""How long a client may not read before it is closed."""
 MAX_UNSENT = 256
 """Answers that may wait before the client's next frame is read."""
 
@@ -40,27 +45,54 @@ class Socket(Protocol):
     async def close(self, code: int, reason: str) -> None:
         """Close; raises Gone."""
 
+    def drop(self, code: int, reason: str) -> None:
+        """Close without waiting for a client that does not read."""
+
+    def heard_at(self) -> float:
+        """When something last came, a pong included, in seconds of the monotonic clock."""
+
 
 class Connection:
     """Drives one dialect until either side ends it.
 
     Two tasks share the dialect on one event loop: one reads frames and acts on requests, the other
     sends what is due. The model never runs here.
+
+    Args:
+        socket: The WebSocket, accepted.
+        dialect: What is spoken on it.
+        service: The model.
+        account: Told of what happens.
+        limits: How long the client may keep us waiting.
+        admit: Raises ProtocolError where the settings' token, or the lack of one, forbids a stream.
     """
 
-    def __init__(self, socket: Socket, dialect: Dialect, service: Service) -> None:
+    def __init__(
+        self,
+        socket: Socket,
+        dialect: Dialect,
+        service: Service,
+        *,
+        account: Account,
+        limits: LimitsConfig,
+        admit: Callable[[StreamSettings], None],
+    ) -> None:
         self._socket = socket
         self._dialect = dialect
         self._service = service
+        self._account = account
+        self._limits = limits
+        self._admit = admit
+        self._idle = IdleWatch(limits, socket.heard_at)
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._wake = asyncio.Event()  # the sender has something to look at
         self._room = asyncio.Event()  # the session took audio, or answers were sent
         self._unsent = 0
         self._draining = False
-        self.id = secrets.token_hex(8)
-        self.opened_at: float | None = None
+        self.id = account.stream_id
         self.close_code: int | None = None  # None while it lasts, or when the client vanished
+        self.close_reason = ""
 
     async def run(self) -> None:
         """Serve until the connection is closed; never raises for what a client did."""
@@ -79,8 +111,8 @@ class Connection:
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, Gone):
                 log.error("connection %s failed", self.id, exc_info=result)
-                with contextlib.suppress(Gone):
-                    await self._socket.close(1011, "internal")
+                self.close_code, self.close_reason = 1011, "internal"
+                self._socket.drop(self.close_code, self.close_reason)
 
     def drain(self, within_s: float) -> None:
         """Say the last words and close: the server stops in ``within_s`` seconds."""
@@ -142,8 +174,9 @@ class Connection:
                 raise ProtocolError("snapshot: this server keeps none", code="not_offered")
 
     def _open(self, settings: StreamSettings) -> None:
+        self._admit(settings)
         self._session = self._service.open(settings, self._notify)
-        self.opened_at = _now()
+        self._account.opened(self._session, _now())
         ready = events.Ready(self.id, self._service.model(), self._service.limits(), FEATURES)
         self._dialect.opened(ready, _now())
         if settings.resume is not None:
@@ -155,6 +188,7 @@ class Connection:
         while True:
             self._room.clear()
             taken = session.feed(samples)
+            self._account.fed(_now())
             samples = samples[taken:]
             if not samples:
                 return
@@ -162,10 +196,10 @@ class Connection:
                 message = "audio came faster than it is decoded, and overflow is fail"
                 raise ProtocolError(message, code="quota", close_code=4429)
             try:
-                await asyncio.wait_for(self._room.wait(), ROOM_WITHIN_S)
+                await asyncio.wait_for(self._room.wait(), self._limits.room_s)
             except TimeoutError:
-                message = f"no room for audio within {ROOM_WITHIN_S:g} s"
-                raise Overloaded(message, retry_after_s=ROOM_WITHIN_S) from None
+                message = f"no room for audio within {self._limits.room_s:g} s"
+                raise Overloaded(message, retry_after_s=self._limits.room_s) from None
 
     async def _send(self) -> None:
         while True:
@@ -174,31 +208,41 @@ class Connection:
             outgoing = self._dialect.outgoing()
             self._unsent = len(outgoing)
             for frame in outgoing:
-                if isinstance(frame, Close):
-                    self.close_code = frame.code
-                    await self._socket.close(frame.code, frame.reason)
-                    return
                 await self._send_frame(frame)
+                if isinstance(frame, Close):
+                    return
                 self._unsent -= 1
             self._room.set()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._patience())
 
-    async def _send_frame(self, frame: str | bytes) -> None:
+    async def _send_frame(self, frame: Outgoing) -> None:
         try:
-            await asyncio.wait_for(self._socket.send(frame), SEND_WITHIN_S)
+            async with asyncio.timeout(self._limits.unread_s):
+                if isinstance(frame, Close):
+                    self.close_code, self.close_reason = frame.code, frame.reason
+                    await self._socket.close(frame.code, frame.reason)
+                else:
+                    await self._socket.send(frame)
         except TimeoutError:
-            # The client does not read, so it will not read an error either.
-            self.close_code = 4413
+            # The client does not read, so no error is put in front of the close.
+            self.close_code, self.close_reason = 4413, "slow_reader"
+            self._socket.drop(self.close_code, self.close_reason)
             raise Gone from None
 
     def _collect(self) -> None:
         """Let the dialect hear what happened, and that time passed."""
         for event in self._session.take_events() if self._session else []:
+            self._account.said(event, _now())
             if isinstance(event, events.Drained) and self._draining:
                 self._restart()
             else:
                 self._dialect.emit(event, _now())
+        match self._idle.look(_now()):
+            case events.Warned() as warning:
+                self._dialect.emit(warning, _now())
+            case ProtocolError() as error:
+                self._dialect.fail(error, _now())
         for request in self._dialect.tick(_now()):
             if isinstance(request, requests.Report) and self._session is not None:
                 self._dialect.emit(self._service.engine.metrics(self._session), _now())
@@ -207,9 +251,10 @@ class Connection:
         error = ProtocolError("the server stops; come again", code="restart", close_code=1012)
         self._dialect.fail(error, _now())
 
-    def _patience(self) -> float | None:
-        deadline = self._dialect.deadline
-        return None if deadline is None else max(0.0, deadline - _now())
+    def _patience(self) -> float:
+        due = self._dialect.deadline
+        deadline = self._idle.deadline if due is None else min(due, self._idle.deadline)
+        return max(0.0, deadline - _now())
 
     def _notify(self) -> None:
         """Called on the engine's thread."""

@@ -1,0 +1,70 @@
+"""uvicorn's WebSocket, and the three things a connection wants to know of it beyond ASGI.
+
+When something last came, pongs included; to close a socket whose other end does not read; and that
+a close never waits for ever for such an end.
+"""
+
+from asyncio import TimerHandle
+from time import monotonic
+from typing import cast
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+
+__all__ = ["LINGER_S", "WIRE", "Wire"]
+
+WIRE = "audiomamba.wire"
+"""Where the ASGI scope's extensions hold the :class:`Wire`."""
+LINGER_S = 5.0
+"""How long a closed socket may take to be read empty before it is cut."""
+
+
+class Wire(WebSocketsSansIOProtocol):
+    """One WebSocket connection."""
+
+    heard_at = 0.0  # monotonic seconds: the last bytes of the client, whatever they were
+    _cut: TimerHandle | None = None
+
+    @property
+    def refused_with(self) -> int | None:
+        """The code of a close that was ours and not the application's: 1007, 1009 or 1011."""
+        sent = self.conn.close_sent
+        return sent.code if sent is not None and self.conn.close_rcvd is None else None
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            extensions = cast(dict[str, object], self.scope["extensions"])
+            extensions[WIRE] = self
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = monotonic()
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+        super().connection_lost(exc)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.cut_later()
+
+    def handle_parser_exception(self) -> None:
+        super().handle_parser_exception()
+        self.cut_later()
+
+    def drop(self, code: int, reason: str) -> None:
+        """Close though the client does not read: the close frame goes behind what waits."""
+        if not self.close_sent:
+            self.conn.send_close(code, reason)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+        self.stop_keepalive()
+        self.transport.close()
+        self.cut_later()
+
+    def cut_later(self) -> None:
+        """asyncio closes a transport once its buffer is empty, which a dead peer never lets be."""
+        if self._cut is None and not self.disconnected:
+            self._cut = self.loop.call_later(LINGER_S, self.transport.abort)
