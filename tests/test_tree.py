@@ -16,6 +16,7 @@ COVERED_BY = {
     "audiomamba/models/subsample.py": "tests/contracts/test_streaming.py",
     "audiomamba/models/language.py": "tests/models/test_published.py",
     "audiomamba/models/checkpoint_files.py": "tests/models/test_checkpoint.py",
+    "audiomamba/models/native_weights.py": "tests/models/test_native.py",
     "audiomamba/models/recognition.py": "tests/models/test_listener.py",
     "audiomamba/models/acoustic.py": "tests/models/test_listener.py",
     "audiomamba/models/torch_acoustic.py": "tests/models/test_listener.py",

@@ -1,7 +1,6 @@
 """A transcriber on the native CPU engine: numpy in, numpy out, no torch."""
 
 import ctypes
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,9 @@ from numpy.typing import NDArray
 from audiomamba.errors import ModelError, ShapeError
 from audiomamba.kernels import native
 from audiomamba.models.checkpoint_files import read_config, read_weights
+from audiomamba.models.native_weights import Floats, Pointers, Weights, describe_block
 
 __all__ = ["NativeTranscriber"]
-
-Floats = NDArray[np.float32]
-Weights = Mapping[str, Floats]
 
 FACTOR = 4  # feature frames to one frame of the encoder; part of the engine's C interface
 
@@ -110,9 +107,10 @@ class NativeTranscriber:
         width, bins, vocabulary = int(stack["width"]), self.bins, self.vocabulary
         first, second = (int(channels) for channels in config["subsample_channels"])
         layers = [layer for layer in stack["layers"] for _ in range(layer["count"])]
-        take = _Pointers(weights, self._keep)
+        take = Pointers(weights, self._keep)
         blocks = [
-            _block(layer, width, take.under(f"stack.blocks.{i}.")) for i, layer in enumerate(layers)
+            describe_block(layer, width, take.under(f"stack.blocks.{i}."))
+            for i, layer in enumerate(layers)
         ]
         return native.Transcriber(
             bins=bins,
@@ -135,98 +133,3 @@ class NativeTranscriber:
             out_bias=take("out.bias", vocabulary),
             block=(native.Block * len(blocks))(*blocks),
         )
-
-
-class _Pointers:
-    """Addresses of weights for the C side, by name and shape; ``keep`` holds what they point at."""
-
-    def __init__(self, weights: Weights, keep: list[Floats], prefix: str = "") -> None:
-        self._weights, self._keep, self._prefix = weights, keep, prefix
-
-    def under(self, prefix: str) -> "_Pointers":
-        """The same for the names below ``prefix``."""
-        return _Pointers(self._weights, self._keep, self._prefix + prefix)
-
-    def __call__(self, name: str, *shape: int) -> Any:
-        return self.to(self.array(name, *shape))
-
-    def array(self, name: str, *shape: int) -> Floats:
-        """The weight itself.
-
-        Raises:
-            ModelError: it is missing or has another shape.
-        """
-        name = self._prefix + name
-        if name not in self._weights:
-            raise ModelError(f"native engine: checkpoint has no weight {name!r}")
-        weight = self._weights[name]
-        if weight.shape != shape:
-            raise ModelError(f"native engine: {name} must be {shape}, got {weight.shape}")
-        return weight
-
-    def to(self, array: Floats) -> Any:
-        """Address of an array of one's own."""
-        array = np.ascontiguousarray(array, np.float32)
-        self._keep.append(array)
-        return array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-
-
-def _block(layer: Mapping[str, Any], width: int, take: _Pointers) -> native.Block:
-    channels, states = layer["expand"] * width, layer["state_size"]
-    block = native.Block(
-        selective=int(layer["dynamics"] == "selective"),
-        channels=channels,
-        states=states,
-        conv_taps=layer["conv_taps"],
-        norm=take("norm.weight", width),
-        in_proj=take("mixer.in_proj.weight", 2 * channels, width),
-        conv_weight=take("mixer.conv_weight", channels, layer["conv_taps"]),
-        conv_bias=take("mixer.conv_bias", channels),
-        out_proj=take("mixer.out_proj.weight", width, channels),
-    )
-    dynamics = take.under("mixer.dynamics.")
-    block.D = dynamics("D", channels)
-    if block.selective:
-        block.dt_rank = rank = layer["dt_rank"] or math.ceil(width / 16)
-        block.dt_proj = dynamics("dt_proj.weight", channels, rank)
-        block.dt_bias = dynamics("dt_proj.bias", channels)
-        block.x_proj = dynamics("x_proj.weight", rank + 2 * states, channels)
-        block.A = dynamics.to(-np.exp(dynamics.array("A_log", channels, states)))
-    else:
-        real = layer.get("values") == "real"
-        pairs = states if real else states // 2
-        A, B = _discretise(dynamics, channels, pairs, layer["discretization"], real)
-        block.A, block.B = dynamics.to(_interleave(A)), dynamics.to(_interleave(B))
-        if real:  # the engine's pairs, with imaginary parts of zero
-            block.states = 2 * pairs
-            C = dynamics.array("C", channels, pairs)
-            block.C = dynamics.to(np.stack([C, np.zeros_like(C)], -1))
-        else:
-            block.C = dynamics("C", channels, pairs, 2)
-    if layer["ffn"] > 0:
-        block.hidden = hidden = round(layer["ffn"] * width)
-        block.ffn_norm = take("ffn_norm.weight", width)
-        block.ffn_in_proj = take("ffn.in_proj.weight", 2 * hidden, width)
-        block.ffn_out_proj = take("ffn.out_proj.weight", width, hidden)
-        block.ffn_conv_taps = layer["ffn_conv_taps"]
-        if layer["ffn_conv_taps"]:
-            block.ffn_conv_weight = take("ffn.conv_weight", hidden, layer["ffn_conv_taps"])
-            block.ffn_conv_bias = take("ffn.conv_bias", hidden)
-    return block
-
-
-def _discretise(
-    take: _Pointers, channels: int, pairs: int, method: str, real: bool
-) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
-    """The discrete A and B of an LTI layer, as kernels.lti defines them; B = 1 before."""
-    A = -np.exp(take.array("A_log_real", channels, pairs).astype(np.float64)) + 0j
-    if not real:
-        A += 1j * take.array("A_imag", channels, pairs).astype(np.float64)
-    dt = np.exp(take.array("log_dt", channels).astype(np.float64))[:, None]
-    if method == "bilinear":
-        return (1 + dt * A / 2) / (1 - dt * A / 2), dt / (1 - dt * A / 2)
-    return np.exp(dt * A), np.expm1(dt * A) / A
-
-
-def _interleave(z: NDArray[np.complex128]) -> Floats:
-    return np.stack([z.real, z.imag], -1).astype(np.float32)
