@@ -88,7 +88,7 @@ class StatePool:
     ) -> None:
         self.slots = slots
         self.device = device or next(model.parameters()).device
-        self._fingerprint = _fingerprint(model, dtype)
+        self.fingerprint = _fingerprint(model, dtype)
         self._fresh = model.init_state(1, device=self.device, dtype=dtype)  # type: ignore[operator]
         self.state = model.init_state(slots + 1, device=self.device, dtype=dtype)  # type: ignore[operator]
         self._free = list(range(slots, NULL_SLOT, -1))
@@ -140,7 +140,7 @@ class StatePool:
         self._check(slot)
         rows = {name: t[slot].detach().cpu().contiguous() for name, t in flatten(self.state)}
         return save(
-            rows, metadata={"fingerprint": self._fingerprint, "format": "audiomamba-state-1"}
+            rows, metadata={"fingerprint": self.fingerprint, "format": "audiomamba-state-1"}
         )
 
     def load(self, slot: int, snapshot: bytes) -> None:
@@ -153,9 +153,9 @@ class StatePool:
 
         self._check(slot)
         found = _snapshot_fingerprint(snapshot)
-        if found != self._fingerprint:
+        if found != self.fingerprint:
             raise StateError(
-                f"snapshot belongs to model {found[:12]}, this pool serves {self._fingerprint[:12]}"
+                f"snapshot belongs to model {found[:12]}, this pool serves {self.fingerprint[:12]}"
             )
         rows = load(snapshot)
         for name, tensor in flatten(self.state):

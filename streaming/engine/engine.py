@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -96,11 +97,13 @@ class Engine:
         *,
         overflow: Overflow = "block",
         notify: Callable[[], None] = lambda: None,
+        state: dict[str, Any] | None = None,
     ) -> Session:
-        """Admit a stream.
+        """Admit a stream, or one that goes on from the ``state`` of a checkpoint.
 
         Raises:
             Overloaded: every slot is taken.
+            StateError: ``state`` belongs to another model, or to audio of another form.
         """
         with self._wanted:
             if self._stopping or not self._free:
@@ -108,7 +111,7 @@ class Engine:
                     f"all {self.model.slots} streams are taken", retry_after_s=RETRY_AFTER_S
                 )
             session = Session(
-                slot=self._free.pop(),
+                slot=self._free[-1],
                 model=self.model,
                 recognizer=recognizer,
                 audio=audio,
@@ -116,7 +119,9 @@ class Engine:
                 limits=self.limits,
                 wake=self._wake,
                 notify=notify,
+                state=state,
             )
+            self._free.pop()
             self._sessions.add(session)
         return session
 

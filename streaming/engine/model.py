@@ -40,6 +40,10 @@ class StepModel(Protocol):
     def state_bytes(self) -> int:
         """Size of one stream's state."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Equal only where a saved state can be put back."""
+
     def step(self, features: FloatArray, slots: Sequence[int]) -> FloatArray:
         """Advance every slot by a block.
 
@@ -87,6 +91,12 @@ class Recognizer(Protocol):
         """Copy of what was heard and is not in a block yet."""
 
     def load_audio_state(self, state: dict[str, Any]) -> None:
+        """Put that copy back."""
+
+    def decoder_state(self) -> dict[str, Any]:
+        """Copy of what was understood and is not final."""
+
+    def load_decoder_state(self, state: dict[str, Any]) -> None:
         """Put that copy back."""
 
     def configure(self, decoder: DecoderConfig) -> None:

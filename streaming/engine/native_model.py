@@ -37,6 +37,7 @@ class NativeStepModel:
         self.frames_per_block = block * FACTOR
         self.block_s = block * FRAME_S
         self.state_bytes = int(self._states[0].nbytes)
+        self.fingerprint = f"native-{self.state_bytes}-{self._digest.hex()}"
 
     def step(self, features: FloatArray, slots: Sequence[int]) -> FloatArray:
         # No fixed batch sizes are needed here: padding, the null slot, is left out.

@@ -1,14 +1,14 @@
 """One stream: what its client may do at any time, and what the engine's thread does with it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from typing import Any
 
 import numpy as np
 
 from audiomamba.audio import pcm
-from audiomamba.errors import AudioError
+from audiomamba.errors import AudioError, StateError
 from audiomamba.streaming.engine.mailbox import Mailbox
 from audiomamba.streaming.engine.model import FloatArray, Recognizer, StepModel
 from audiomamba.streaming.engine.ring import InputRing, Item, Silence, Skip
@@ -32,6 +32,8 @@ class SessionLimits:
             delay: shorter loses the last word, longer the first one after.
         finish_tail_s: Silence heard after the end.
         lagging_s: Backlog from which on the client is warned.
+        checkpoint_s: Audio after which the stream is saved, besides at each final; 0 = saved only
+            when somebody asks.
     """
 
     buffer_s: float = 30.0
@@ -40,6 +42,7 @@ class SessionLimits:
     flush_tail_s: float = 0.48
     finish_tail_s: float = 0.8
     lagging_s: float = 2.0
+    checkpoint_s: float = 0.0
 
 
 class _Phase(Enum):
@@ -57,6 +60,13 @@ class _Flush:
 @dataclass(frozen=True, slots=True)
 class _Finish:
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Save:
+    """Say where the stream is; ``park``: and leave it there."""
+
+    park: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,10 @@ class Session:
         wake: Tells the engine that there is something to do.
         notify: Tells the reader that there are events, or that there is room again. Called from
             the engine's thread.
+        state: Of a :class:`~audiomamba.streaming.protocol.events.Checkpoint`, to go on from it.
+
+    Raises:
+        StateError: ``state`` is another model's, or of audio in another form.
     """
 
     def __init__(
@@ -97,6 +111,7 @@ class Session:
         limits: SessionLimits,
         wake: Callable[["Session"], None],
         notify: Callable[[], None],
+        state: dict[str, Any] | None = None,
     ) -> None:
         self.slot = slot
         self.audio = audio
@@ -121,6 +136,11 @@ class Session:
         self._pull = round(audio.sample_rate * model.block_s)  # samples taken from the ring at once
         self._warned = False
         self._begun = False
+        self._held: list[events.Event] = []  # said while there is no state to go on from
+        self._saved_at = 0  # samples of the last checkpoint
+        self._model_state: bytes | None = None  # to begin with
+        if state is not None:
+            self._restore(state)
 
     # What the client may do.
 
@@ -168,6 +188,16 @@ class Session:
         self._ring.put(decoder)
         self._wake(self)
 
+    def checkpoint(self) -> None:
+        """Say ``Checkpoint`` as soon as all that was fed is decoded."""
+        self._ring.put(_Save(park=False))
+        self._wake(self)
+
+    def park(self) -> None:
+        """Say ``Checkpoint`` and ``Parked`` once all that was fed is decoded; that is the end."""
+        self._ring.put(_Save(park=True))
+        self._wake(self)
+
     def cancel(self) -> None:
         """Give the slot back; nothing more is said. May be called more than once."""
         self.cancelled = True
@@ -200,9 +230,7 @@ class Session:
 
     def advance(self) -> FloatArray | None:
         """Take input until a block is ready; None when there is nothing to do for now."""
-        if not self._begun:
-            self._model.reset(self.slot)
-            self._begun = True
+        self._begin()
         self._warn_of_lag()
         while not self.over and not self._mailbox.full:
             block = self._recognizer.next_block()
@@ -216,6 +244,7 @@ class Session:
                 self._say(events.Progress(self.decoded))
                 break
             self._take(item)
+            self._save_now_and_then()
         return None
 
     def accept(self, log_probs: FloatArray) -> None:
@@ -228,6 +257,9 @@ class Session:
             log_probs = log_probs[heard:]
         if len(log_probs):
             self._pass_on(self._recognizer.accept(log_probs))
+            if any(isinstance(event, events.Final) for event in self._held):
+                self._save()
+            self._let_go()
 
     def fail(self, ref: str) -> None:
         """Close it, with a word to the client."""
@@ -252,6 +284,11 @@ class Session:
             case _Finish():
                 self._recognizer.push_end(self._limits.finish_tail_s)
                 self._phase = _Phase.ENDING
+            case _Save(park):
+                self._say(self._checkpoint(requested=not park))
+                if park:
+                    self._phase = _Phase.OVER
+                    self._say(events.Parked())
             case _:
                 raise TypeError(f"session: cannot take {type(item).__name__}")
 
@@ -272,7 +309,8 @@ class Session:
         if self._phase is _Phase.ENDING:
             self._pass_on(self._recognizer.finish())
             self._phase = _Phase.OVER
-            self._say(events.Drained())
+            self._held.append(events.Drained())
+            self._let_go()
             return
         assert self._fork is not None
         self._pass_on(self._recognizer.flush())
@@ -283,7 +321,10 @@ class Session:
         if isinstance(fork.then, Skip):
             self._skip(fork.then)
         else:
-            self._say(events.Flushed(fork.then.id, self.decoded / self.audio.sample_rate))
+            flushed = events.Flushed(fork.then.id, self.decoded / self.audio.sample_rate)
+            self._held.append(flushed)
+        self._save()
+        self._let_go()
 
     def _skip(self, skip: Skip) -> None:
         start = self.decoded / self.audio.sample_rate
@@ -292,7 +333,8 @@ class Session:
         if skip.lost:
             end = self.decoded / self.audio.sample_rate
             message = f"audio from {start:.2f} s to {end:.2f} s was dropped: decoding is too slow"
-            self._say(events.Warned("audio_dropped", message, {"from": start, "to": end}))
+            details = {"from": start, "to": end}
+            self._held.append(events.Warned("audio_dropped", message, details))
 
     def _warn_of_lag(self) -> None:
         lag = self.buffered_s
@@ -304,12 +346,71 @@ class Session:
 
     def _pass_on(self, heard: list[Heard]) -> None:
         offset = self._skipped / self.audio.sample_rate
-        for event in heard:
-            self._say(translate(event, offset))
+        self._held += [translate(event, offset) for event in heard]
 
     def _say(self, event: events.Event) -> None:
         self._mailbox.put(event)
         self._notify()
+
+    def _let_go(self) -> None:
+        """Say what was held back, in one piece; not while a copy hears silence.
+
+        A final and the checkpoint that follows it are read together, so that whoever keeps
+        checkpoints can keep this one before its client reads the final: what was said once is then
+        never said twice.
+        """
+        if self._held and self._phase in (_Phase.LIVE, _Phase.OVER):
+            self._mailbox.put(*self._held)
+            self._held = []
+            self._notify()
+
+    # Where the stream is, to go on from elsewhere.
+
+    def _begin(self) -> None:
+        if self._begun:
+            return
+        self._model.reset(self.slot)
+        if self._model_state is not None:
+            self._model.load(self.slot, self._model_state)
+            self._model_state = None
+        self._begun = True
+
+    def _save_now_and_then(self) -> None:
+        due = self._saved_at + self._limits.checkpoint_s * self.audio.sample_rate
+        if self.decoded >= due:
+            self._save()
+            self._let_go()
+
+    def _save(self) -> None:
+        """Hold a checkpoint, where they are wanted and can be made: not while a copy runs."""
+        if self._limits.checkpoint_s and self._phase is _Phase.LIVE:
+            self._held.append(self._checkpoint())
+
+    def _checkpoint(self, *, requested: bool = False) -> events.Checkpoint:
+        self._saved_at = self.decoded
+        state = {
+            "fingerprint": self._model.fingerprint,
+            "audio": asdict(self.audio),
+            "decoded": self.decoded,
+            "skipped": self._skipped,
+            "fork_frames": self._fork_frames,
+            "heard": self._recognizer.audio_state(),
+            "decoder": self._recognizer.decoder_state(),
+            "model": self._model.save(self.slot),
+        }
+        return events.Checkpoint(state, self.decoded, requested)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if state["fingerprint"] != self._model.fingerprint:
+            raise StateError("the stream was saved by another model or engine")
+        if state["audio"] != asdict(self.audio):
+            raise StateError(f"the stream was saved with audio {state['audio']}")
+        self.received = self.decoded = self._saved_at = int(state["decoded"])
+        self._skipped = int(state["skipped"])
+        self._fork_frames = int(state["fork_frames"])
+        self._recognizer.load_audio_state(state["heard"])
+        self._recognizer.load_decoder_state(state["decoder"])
+        self._model_state = bytes(state["model"])
 
 
 def _check_floats(audio: bytes) -> None:

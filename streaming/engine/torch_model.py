@@ -30,6 +30,7 @@ class TorchStepModel:
         self.frames_per_block = block * FACTOR
         self.block_s = block * model.config.frame_s
         self.state_bytes = self._pool.bytes_per_slot
+        self.fingerprint = f"torch-{self._pool.fingerprint}"
 
     @torch.inference_mode()
     def step(self, features: FloatArray, slots: Sequence[int]) -> FloatArray:

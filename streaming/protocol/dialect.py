@@ -5,7 +5,7 @@ monotonic clock, answers the requests it returns, and sends what ``outgoing`` ha
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from audiomamba.errors import Overloaded, ProtocolError
 from audiomamba.streaming.protocol.events import Event, Failed, Ready
@@ -46,8 +46,18 @@ class Dialect(Protocol):
     def tick(self, now: float) -> list[Request]:
         """Let time pass."""
 
-    def opened(self, ready: Ready, now: float) -> None:
-        """The request ``Open`` succeeded."""
+    @property
+    def resumable(self) -> bool:
+        """Whether the client may come back for this stream."""
+
+    def opened(self, ready: Ready, now: float, past: dict[str, Any] | None = None) -> None:
+        """The request ``Open`` succeeded; ``past`` is that of the stream it goes on with."""
+
+    def lost(self) -> None:
+        """The connection is gone; what is emitted from now on is kept for the next one."""
+
+    def past(self) -> dict[str, Any]:
+        """What the dialect has to know to go on with the stream in another connection."""
 
     def fail(self, error: ProtocolError | Overloaded, now: float) -> None:
         """A request was refused, or the session failed; the error says whether that is the end."""

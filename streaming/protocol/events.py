@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 __all__ = [
+    "Checkpoint",
     "Done",
     "Drained",
     "Event",
@@ -17,6 +18,7 @@ __all__ = [
     "Flushed",
     "GoAway",
     "Metrics",
+    "Parked",
     "Partial",
     "Pong",
     "Problem",
@@ -115,6 +117,26 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything said so far follows from ``state``, with which the stream can go on elsewhere.
+
+    Attributes:
+        state: Of the session; arrays and JSON's types.
+        at_sample: The first sample that is not in it.
+        requested: Whether the client asked for it.
+    """
+
+    state: dict[str, Any] = field(compare=False)
+    at_sample: int
+    requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The session is over, but its last checkpoint is the whole of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """The last final is out; the session is over."""
 
@@ -191,6 +213,6 @@ class Done:
 
 
 Event = (
-    Ready | Partial | Final | SpeechStart | SpeechEnd | Flushed | Progress | Drained | Failed
-    | Snapshot | Metrics | Warned | Problem | GoAway | Pong | Done
+    Ready | Partial | Final | SpeechStart | SpeechEnd | Flushed | Progress | Checkpoint | Parked
+    | Drained | Failed | Snapshot | Metrics | Warned | Problem | GoAway | Pong | Done
 )  # fmt: skip

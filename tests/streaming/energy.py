@@ -37,6 +37,7 @@ class EnergyModel:
 
     num_mel_bins = 80
     state_bytes = 64
+    fingerprint = "energy"
 
     def __init__(self, slots: int = 4, block: int = 4) -> None:
         self.slots = slots

@@ -1,13 +1,15 @@
 """The server's end of one ``/v1/stream`` connection."""
 
 from dataclasses import replace
+from typing import Any
 
 from audiomamba.errors import Overloaded, ProtocolError
 from audiomamba.streaming.protocol import events, requests
 from audiomamba.streaming.protocol.carry import SampleCarry
 from audiomamba.streaming.protocol.dialect import Close, Outgoing, internal_error
 from audiomamba.streaming.protocol.settings import StreamSettings
-from audiomamba.streaming.protocol.v1 import messages, wire
+from audiomamba.streaming.protocol.v1 import messages
+from audiomamba.streaming.protocol.v1.journal import Journal
 from audiomamba.streaming.protocol.v1.table import REFUSALS, TRANSITIONS, Input, State
 
 __all__ = ["MAX_TEXT_BYTES", "START_WITHIN_S", "Machine"]
@@ -17,6 +19,12 @@ START_WITHIN_S = 10.0
 
 FATAL_CODES = {"bad_message": 4400, "bad_value": 4400, "bad_audio": 4406}
 """Close codes of what is wrong with a ``start``, by the error's code."""
+
+COME_BACK = {1011, 1012, 1013, 4408, 4409, 4413}
+"""Close codes after which the token is still good: the stream did nothing wrong."""
+
+UNSAID = (events.Progress, events.Checkpoint, events.Parked)
+"""Events that have no words in v1."""
 
 
 class Machine:
@@ -35,9 +43,10 @@ class Machine:
         self._notes: tuple[str, ...] = ()
         self._carry = SampleCarry(1)
         self._outgoing: list[Outgoing] = []
-        self._seq = 0
+        self._journal = Journal()
         self._samples = 0  # received, of one channel
         self._finals = 0
+        self._done = False
         self._metrics_s = 0.0  # 0 = off
         self._metrics_at: float | None = None
         self._partial: events.Partial | None = None  # held back until its time has come
@@ -45,7 +54,7 @@ class Machine:
 
     @property
     def closed(self) -> bool:
-        return self.state is State.CLOSED
+        return self.state in (State.CLOSED, State.SUSPENDED)
 
     @property
     def deadline(self) -> float | None:
@@ -57,7 +66,7 @@ class Machine:
         return min((at for at in due if at is not None), default=None)
 
     def receive(self, frame: str | bytes, now: float) -> list[requests.Request]:
-        if self.state is State.CLOSED:
+        if self.closed:
             return []
         try:
             return self._text(frame, now) if isinstance(frame, str) else self._binary(frame)
@@ -79,15 +88,36 @@ class Machine:
             return [requests.Report()]
         return []
 
-    def opened(self, ready: events.Ready, now: float) -> None:
+    @property
+    def resumable(self) -> bool:
+        return self.state in (State.RUN, State.DRAIN)
+
+    def opened(self, ready: events.Ready, now: float, past: dict[str, Any] | None = None) -> None:
         self._move(Input.OPENED)
+        seen = self.settings.resume.last_seq if self.settings.resume else 0
+        if past is not None:
+            self._journal.load(past["journal"], seen)
+            self._samples, self._finals = ready.resume_at_sample, int(past["finals"])
         self._send(ready)
+        self._outgoing += self._journal.after(seen) if past is not None else []
+        if past is not None and past["done"]:
+            self._outgoing.append(Close(1000, "finished"))
+            self._move(Input.FINISH)
+            self._move(Input.DRAINED)
+            return
         for note in self._notes:
             self._send(events.Warned("unknown_field", note))
         self._metrics_at = now + self._metrics_s if self._metrics_s else None
 
+    def past(self) -> dict[str, Any]:
+        return {"journal": self._journal.state(), "finals": self._finals, "done": self._done}
+
+    def lost(self) -> None:
+        if self.resumable:
+            self._move(Input.LOST)
+
     def fail(self, error: ProtocolError | Overloaded, now: float) -> None:
-        if self.state is State.CLOSED:
+        if self.closed:
             return
         if isinstance(error, Overloaded):
             code, close_code, retry = "overloaded", 1013, error.retry_after_s
@@ -98,12 +128,12 @@ class Machine:
         if not problem.fatal:
             self._send(problem)
             return
-        self._move(Input.FATAL)
         self._send(problem)
         self._outgoing.append(Close(close_code, problem.code))
+        self._move(Input.LOST if self.resumable and close_code in COME_BACK else Input.FATAL)
 
     def emit(self, event: events.Event, now: float) -> None:
-        if self.state not in (State.RUN, State.DRAIN) or isinstance(event, events.Progress):
+        if Input.EVENT not in TRANSITIONS[self.state] or isinstance(event, UNSAID):
             return  # what a cancelled or failed session still had to say is not wanted
         if isinstance(event, events.Partial):
             self._partial = event if self.settings.results.interim else None
@@ -114,8 +144,9 @@ class Machine:
             self.fail(internal_error(event), now)
             return
         if isinstance(event, events.Drained):
-            self._move(Input.DRAINED)
             self._finish("finished")
+            self._done = True
+            self._move(Input.DRAINED)
             return
         self._move(Input.EVENT)
         if isinstance(event, events.Final):
@@ -188,8 +219,8 @@ class Machine:
     def _cancel(self, id: str | None) -> list[requests.Request]:
         if id is not None:
             raise ProtocolError(f"cancel.id: no generation {id!r} runs", code="bad_value")
-        self._move(Input.CANCEL)
         self._finish("cancelled")
+        self._move(Input.CANCEL)
         return [requests.Cancel()]
 
     def _binary(self, data: bytes) -> list[requests.Request]:
@@ -229,8 +260,10 @@ class Machine:
         seconds = self._samples / self.settings.audio.sample_rate
         cancelled = reason == "cancelled"
         self._send(events.Done("cancelled" if cancelled else "finished", seconds, self._finals))
-        self._outgoing.append(Close(1000, reason))
+        if not self.closed:
+            self._outgoing.append(Close(1000, reason))
 
     def _send(self, event: events.Event) -> None:
-        self._seq += 1
-        self._outgoing.append(wire.encode(event, self._seq, self.settings.results))
+        frame = self._journal.enter(event, self.settings.results)
+        if not self.closed:
+            self._outgoing.append(frame)

@@ -14,6 +14,7 @@ class State(Enum):
     OPENING = auto()  # `start` came, the session is being opened
     RUN = auto()
     DRAIN = auto()  # `finish` came, the last finals are on their way
+    SUSPENDED = auto()  # the connection is gone, what is said is kept for the next
     CLOSED = auto()
 
 
@@ -34,6 +35,7 @@ class Input(Enum):
     OPENED = "(opened)"
     EVENT = "(event)"
     DRAINED = "(drained)"
+    LOST = "(lost)"
     FATAL = "(fatal)"
 
     @property
@@ -60,6 +62,7 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
         Input.EVENT: State.RUN,
         Input.FINISH: State.DRAIN,
         Input.CANCEL: State.CLOSED,
+        Input.LOST: State.SUSPENDED,
         Input.FATAL: State.CLOSED,
     },
     State.DRAIN: {
@@ -68,6 +71,12 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
         Input.PING: State.DRAIN,
         Input.EVENT: State.DRAIN,
         Input.CANCEL: State.CLOSED,
+        Input.DRAINED: State.CLOSED,
+        Input.LOST: State.SUSPENDED,
+        Input.FATAL: State.CLOSED,
+    },
+    State.SUSPENDED: {
+        Input.EVENT: State.SUSPENDED,
         Input.DRAINED: State.CLOSED,
         Input.FATAL: State.CLOSED,
     },

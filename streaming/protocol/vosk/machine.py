@@ -126,8 +126,18 @@ class Machine:
             self._answer()
         return []
 
-    def opened(self, ready: events.Ready, now: float) -> None:
+    @property
+    def resumable(self) -> bool:
+        return False
+
+    def opened(self, ready: events.Ready, now: float, past: dict[str, Any] | None = None) -> None:
         self._move(State.OPENING, State.RUN)
+
+    def past(self) -> dict[str, Any]:
+        return {}
+
+    def lost(self) -> None:
+        self.state = State.CLOSED
 
     def fail(self, error: ProtocolError | Overloaded, now: float) -> None:
         """The protocol has no word for an error: the close code and its reason are all there is."""

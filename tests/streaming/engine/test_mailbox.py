@@ -1,5 +1,5 @@
 from audiomamba.streaming.engine.mailbox import Mailbox
-from audiomamba.streaming.protocol.events import Final, Partial, Progress, SpeechStart
+from audiomamba.streaming.protocol.events import Checkpoint, Final, Partial, Progress, SpeechStart
 
 
 def partial(unstable: str) -> Partial:
@@ -34,3 +34,10 @@ def test_progress_comes_after_what_was_said_of_it() -> None:
     box.put(partial("a"))
     box.put(Progress(2))
     assert box.take() == [SpeechStart(0.0), partial("a"), Progress(2)]
+
+
+def test_a_newer_checkpoint_takes_the_place_of_an_older_one_and_its_request() -> None:
+    box = Mailbox()
+    box.put(Checkpoint({"n": 1}, 1, requested=True))
+    box.put(FINAL, Checkpoint({"n": 2}, 2))
+    assert box.take() == [FINAL, Checkpoint({"n": 2}, 2, requested=True)]
