@@ -5,8 +5,10 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 __all__ = ["START_WITHIN_S", "Server"]
@@ -53,8 +55,11 @@ class Server:
         """What it logged so far."""
         return self._logged if self._logged is not None else self._log.read_text()
 
-    def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
-        request = urllib.request.Request(f"{self.url}{path}", headers=headers or {})
+    def get(
+        self, path: str, headers: dict[str, str] | None = None, *, base: str = ""
+    ) -> tuple[int, str]:
+        """Status and body of a path, of this address or another of the server's."""
+        request = urllib.request.Request(f"{base or self.url}{path}", headers=headers or {})
         try:
             with urllib.request.urlopen(
                 request, timeout=START_WITHIN_S, context=self._trust
@@ -63,7 +68,15 @@ class Server:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something that is about to hold."""
+        deadline = time.monotonic() + START_WITHIN_S
+        while not holds():
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.02)
+
     def stop(self) -> int:
+        """Ask it to stop; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.wait()
 
