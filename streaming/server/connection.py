@@ -25,8 +25,8 @@ __all__ = ["Connection", "Gone", "Socket"]
 
 log = logging.getLogger(__name__)
 
-MAX_UNSENT = 256
-"""Answers that may wait before the client's next frame is read."""
+MAX_UNANSWERED = 256
+"""Frames that are read on while the client leaves what it is sent unread."""
 
 
 class Gone(Exception):
@@ -88,7 +88,7 @@ class Connection:
         self._session: Session | None = None
         self._wake = asyncio.Event()  # the sender has something to look at
         self._room = asyncio.Event()  # the session took audio, or answers were sent
-        self._unsent = 0
+        self._unanswered = 0  # frames read since something could be sent
         self._draining = False
         self.id = account.stream_id
         self.close_code: int | None = None  # None while it lasts, or when the client vanished
@@ -132,7 +132,8 @@ class Connection:
             for request in self._dialect.receive(frame, _now()):
                 await self._act(request)
             self._wake.set()
-            while self._unsent > MAX_UNSENT and not self._dialect.closed:
+            self._unanswered += 1
+            while self._unanswered > MAX_UNANSWERED and not self._dialect.closed:
                 self._room.clear()
                 await self._room.wait()
 
@@ -205,13 +206,12 @@ class Connection:
         while True:
             self._wake.clear()
             self._collect()
-            outgoing = self._dialect.outgoing()
-            self._unsent = len(outgoing)
-            for frame in outgoing:
+            for frame in self._dialect.outgoing():
                 await self._send_frame(frame)
+                self._unanswered = 0
                 if isinstance(frame, Close):
                     return
-                self._unsent -= 1
+            self._unanswered = 0
             self._room.set()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._patience())
