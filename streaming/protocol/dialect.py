@@ -48,7 +48,7 @@ class Dialect(Protocol):
 
     @property
     def resumable(self) -> bool:
-        """Whether the client may come back for this stream."""
+        """Whether the client may come back: for the stream, or for what it missed of its end."""
 
     def opened(self, ready: Ready, now: float, past: dict[str, Any] | None = None) -> None:
         """The request ``Open`` succeeded; ``past`` is that of the stream it goes on with."""

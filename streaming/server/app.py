@@ -26,6 +26,7 @@ from audiomamba.streaming.server.connection import Connection
 from audiomamba.streaming.server.frames import Frames
 from audiomamba.streaming.server.metrics import CONTENT_TYPE, Metrics
 from audiomamba.streaming.server.middleware import Around
+from audiomamba.streaming.server.resume import open_streams
 from audiomamba.streaming.server.service import Service
 
 __all__ = ["App", "make_app", "make_metrics_app"]
@@ -63,6 +64,7 @@ class App:
         self.connections: set[Connection] = set()
         self._config = config
         self._access = Access(config.server)
+        self._streams = open_streams(config.resume, metrics)
         self._max_connections = config.limits.connections or (
             2 * config.engine.slots + SPARE_CONNECTIONS
         )
@@ -72,13 +74,14 @@ class App:
         """The engine runs as long as the application does."""
         self.service.engine.on_phase = self.metrics.phase
         self.service.engine.start()
-        sampling = asyncio.create_task(self._sample())
+        tasks = [asyncio.create_task(work) for work in (self._sample(), self._streams.tend())]
         try:
             yield
         finally:
-            sampling.cancel()
-            with suppress(asyncio.CancelledError):
-                await sampling
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             self.service.engine.stop()
 
     def health(self) -> list[Route]:
@@ -169,12 +172,13 @@ class App:
         await socket.accept(subprotocol)
         frames = Frames(socket)
         account = Account(
-            secrets.token_hex(8), dialect.name, self.metrics, log_text=self._config.server.log_text
+            secrets.token_hex(16), dialect.name, self.metrics, log_text=self._config.server.log_text
         )
         connection = Connection(
             frames,
             dialect,
             self.service,
+            streams=self._streams,
             account=account,
             limits=self._config.limits,
             admit=self._admission(shown),

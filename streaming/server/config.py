@@ -8,6 +8,7 @@ from typing import Any, Literal
 from audiomamba.config import from_mapping, to_mapping
 from audiomamba.errors import ConfigError
 from audiomamba.streaming.server.limits import LimitsConfig
+from audiomamba.streaming.server.resume.config import ResumeConfig
 
 __all__ = ["EngineConfig", "LimitsConfig", "ListenConfig", "ServerConfig", "VoskConfig", "compose"]
 
@@ -110,6 +111,7 @@ class ServerConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     vosk: VoskConfig = field(default_factory=VoskConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    resume: ResumeConfig = field(default_factory=ResumeConfig)
 
     def __post_init__(self) -> None:
         listen = self.server

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from audiomamba.errors import AudioError, Overloaded, ProtocolError
+from audiomamba.errors import AudioError, Overloaded, ProtocolError, StateError
 from audiomamba.streaming.engine import Session
 from audiomamba.streaming.protocol import (
     Close,
@@ -19,6 +19,7 @@ from audiomamba.streaming.protocol import (
 )
 from audiomamba.streaming.server.account import Account
 from audiomamba.streaming.server.limits import IdleWatch, LimitsConfig
+from audiomamba.streaming.server.resume import Past, Streams
 from audiomamba.streaming.server.service import FEATURES, Service
 
 __all__ = ["Connection", "Gone", "Socket"]
@@ -62,6 +63,7 @@ class Connection:
         socket: The WebSocket, accepted.
         dialect: What is spoken on it.
         service: The model.
+        streams: Keep what a client may come back for.
         account: Told of what happens.
         limits: How long the client may keep us waiting.
         admit: Raises ProtocolError where the settings' token, or the lack of one, forbids a stream.
@@ -73,6 +75,7 @@ class Connection:
         dialect: Dialect,
         service: Service,
         *,
+        streams: Streams,
         account: Account,
         limits: LimitsConfig,
         admit: Callable[[StreamSettings], None],
@@ -80,6 +83,7 @@ class Connection:
         self._socket = socket
         self._dialect = dialect
         self._service = service
+        self._streams = streams
         self._account = account
         self._limits = limits
         self._admit = admit
@@ -90,6 +94,9 @@ class Connection:
         self._room = asyncio.Event()  # the session took audio, or answers were sent
         self._unanswered = 0  # frames read since something could be sent
         self._draining = False
+        self._finishing = False  # the client said that no more audio comes
+        self._over = False  # the session has said its last
+        self._stream_id = ""  # that this connection holds
         self.id = account.stream_id
         self.close_code: int | None = None  # None while it lasts, or when the client vanished
         self.close_reason = ""
@@ -103,11 +110,10 @@ class Connection:
             if reader.done() and not _is_gone(reader):
                 await asyncio.wait((sender,))  # the last word is still to be sent
         finally:
-            if self._session is not None:
-                self._session.cancel()
             for task in (reader, sender):
                 task.cancel()
             results = await asyncio.gather(reader, sender, return_exceptions=True)
+            await self._leave()
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, Gone):
                 log.error("connection %s failed", self.id, exc_info=result)
@@ -119,11 +125,22 @@ class Connection:
         if self._dialect.closed or self._draining:
             return
         self._draining = True
-        self._dialect.emit(events.GoAway("drain", within_s), _now())
+        # The next server can go on with the stream only where it finds the snapshot.
+        parks = self._streams.durable and self._dialect.resumable
+        token = self._streams.token(self._stream_id) if parks else None
+        self._dialect.emit(events.GoAway("drain", within_s, token), _now())
         if self._session is None:
             self._restart()
-        else:
+        elif parks and not self._finishing:
+            self._session.park()
+        elif not self._finishing:
             self._session.finish()
+        self._wake.set()
+
+    def supersede(self) -> None:
+        """Let go of the stream: its client has a newer connection."""
+        message = "a newer connection goes on with this stream"
+        self._dialect.fail(ProtocolError(message, code="superseded", close_code=4409), _now())
         self._wake.set()
 
     async def _read(self) -> None:
@@ -139,8 +156,6 @@ class Connection:
 
     async def _act(self, request: requests.Request) -> None:
         if self._dialect.closed:
-            if self._session is not None:
-                self._session.cancel()
             return
         try:
             await self._ask(request)
@@ -152,7 +167,7 @@ class Connection:
 
     async def _ask(self, request: requests.Request) -> None:
         if isinstance(request, requests.Open):
-            self._open(request.settings)
+            await self._open(request.settings)
             return
         session = self._session
         assert session is not None, "a dialect asks for nothing before Open"
@@ -166,23 +181,60 @@ class Connection:
             case requests.Flush(id):
                 session.flush(id)
             case requests.Finish():
+                self._finishing = True
                 session.finish()
             case requests.Cancel():
                 session.cancel()
             case requests.Update(endpointing):
                 session.configure(self._service.decoder(endpointing))
             case requests.TakeSnapshot():
-                raise ProtocolError("snapshot: this server keeps none", code="not_offered")
+                session.checkpoint()
 
-    def _open(self, settings: StreamSettings) -> None:
+    async def _open(self, settings: StreamSettings) -> None:
         self._admit(settings)
-        self._session = self._service.open(settings, self._notify)
-        self._account.opened(self._session, _now())
-        ready = events.Ready(self.id, self._service.model(), self._service.limits(), FEATURES)
-        self._dialect.opened(ready, _now())
-        if settings.resume is not None:
-            message = "this server keeps no streams of the past; a new one begins"
+        past = await self._resume(settings) if settings.resume else None
+        if past is None:
+            self._session = self._service.open(settings, self._notify)
+            self._stream_id = self.id
+            self._streams.enter(self._stream_id, self)
+        if self._session is not None:
+            self._account.stream_id = self._stream_id
+            self._account.opened(self._session, _now())
+        ready = events.Ready(
+            self._stream_id,
+            self._service.model(),
+            self._service.limits(),
+            FEATURES,
+            {"token": self._streams.token(self._stream_id), "ttl_s": self._streams.ttl_s},
+            resumed=past is not None,
+            resume_at_sample=past.at_sample if past else 0,
+        )
+        self._dialect.opened(ready, _now(), past.dialect if past else None)
+        if settings.resume and past is None:
+            message = "the stream is not known here any more; a new one begins"
             self._dialect.emit(events.Warned("resume_unavailable", message), _now())
+
+    async def _resume(self, settings: StreamSettings) -> Past | None:
+        """Take up an earlier stream; one that has ended has no session.
+
+        Raises:
+            ProtocolError: it cannot be, and the client wants no other.
+        """
+        assert settings.resume is not None
+        past = await self._streams.resume(settings.resume.token, self)
+        why = "the stream is not known here any more"
+        if past is not None:
+            self._stream_id = past.stream_id
+            try:
+                if past.session is not None:
+                    self._session = self._service.open(settings, self._notify, past.session)
+            except StateError as error:
+                why, past = str(error), None
+                await self._streams.leave(self._stream_id)
+        self._streams.resumed(past)
+        if past is None and settings.on_resume_fail == "fail":
+            raise ProtocolError(f"resume: {why}", code="resume_unavailable", close_code=4410)
+        return past
 
     async def _feed(self, session: Session, samples: bytes) -> None:
         """Feed all of ``samples``, waiting for room as long as may be."""
@@ -205,7 +257,7 @@ class Connection:
     async def _send(self) -> None:
         while True:
             self._wake.clear()
-            self._collect()
+            await self._collect()
             for frame in self._dialect.outgoing():
                 await self._send_frame(frame)
                 self._unanswered = 0
@@ -230,14 +282,35 @@ class Connection:
             self._socket.drop(self.close_code, self.close_reason)
             raise Gone from None
 
-    def _collect(self) -> None:
+    async def _leave(self) -> None:
+        """Give the stream up, or keep it for its client to come back to."""
+        self._dialect.lost()
+        session = self._session
+        if session is not None and self._dialect.resumable and not self._over:
+            await self._suspend(session)
+        if session is not None:
+            session.cancel()
+            if not self._dialect.resumable:
+                await self._streams.forget(self._stream_id)
+        await self._streams.leave(self._stream_id)
+
+    async def _suspend(self, session: Session) -> None:
+        """Let the session come to the end of what it was fed, and keep what it says."""
+        with contextlib.suppress(TimeoutError, Overloaded):
+            if not (self._finishing or self._draining):
+                session.park()
+            async with asyncio.timeout(self._limits.unread_s):
+                while not self._over:
+                    self._wake.clear()
+                    await self._collect()
+                    if not self._over:
+                        await self._wake.wait()
+
+    async def _collect(self) -> None:
         """Let the dialect hear what happened, and that time passed."""
         for event in self._session.take_events() if self._session else []:
             self._account.said(event, _now())
-            if isinstance(event, events.Drained) and self._draining:
-                self._restart()
-            else:
-                self._dialect.emit(event, _now())
+            await self._take(event)
         match self._idle.look(_now()):
             case events.Warned() as warning:
                 self._dialect.emit(warning, _now())
@@ -246,6 +319,33 @@ class Connection:
         for request in self._dialect.tick(_now()):
             if isinstance(request, requests.Report) and self._session is not None:
                 self._dialect.emit(self._service.engine.metrics(self._session), _now())
+
+    async def _take(self, event: events.Event) -> None:
+        """One event of the session. What is kept is kept before the client hears of it."""
+        self._over |= isinstance(event, events.Drained | events.Parked | events.Failed)
+        match event:
+            case events.Checkpoint():
+                await self._keep(event)
+            case events.Parked() if self._draining:
+                self._restart()
+            case events.Drained() if self._draining and not self._finishing:
+                self._restart()
+            case events.Drained():
+                self._dialect.emit(event, _now())
+                if self._session is not None and self._dialect.resumable:
+                    at, past = self._session.received, self._dialect.past()
+                    await self._streams.keep(Past(self._stream_id, None, past, at))
+            case _:
+                self._dialect.emit(event, _now())
+
+    async def _keep(self, event: events.Checkpoint) -> None:
+        past = Past(self._stream_id, event.state, self._dialect.past(), event.at_sample)
+        if await self._streams.keep(past):
+            token, ttl_s = self._streams.token(self._stream_id), self._streams.ttl_s
+            self._dialect.emit(events.Snapshot(token, event.at_sample, ttl_s), _now())
+        elif event.requested:
+            error = ProtocolError("snapshot: it could not be stored", code="not_stored")
+            self._dialect.fail(error, _now())
 
     def _restart(self) -> None:
         error = ProtocolError("the server stops; come again", code="restart", close_code=1012)

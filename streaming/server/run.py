@@ -55,6 +55,7 @@ def serve(config: ServerConfig) -> int:
             slots=engine.slots,
             block=engine.block,
             buffer_s=engine.buffer_s,
+            checkpoint_s=config.resume.checkpoint_s if config.resume.folder else 0.0,
         )
         _give_memory_back()
         return asyncio.run(_run(service, config, sockets))

@@ -16,7 +16,10 @@ from audiomamba.text.ctc import DecoderConfig
 __all__ = ["Service", "load_service"]
 
 LANGUAGES = ("en",)
-FEATURES = ("interim", "words", "confidence", "flush", "cancel", "update", "gap", "metrics")
+FEATURES = (
+    "interim", "words", "confidence", "flush", "cancel", "update", "gap", "metrics", "resume",
+    "snapshot",
+)  # fmt: skip
 MakeRecognizer = Callable[[AudioSettings, DecoderConfig], Recognizer]
 
 
@@ -58,12 +61,18 @@ class Service:
             reasons.append("full")
         return reasons
 
-    def open(self, settings: StreamSettings, notify: Callable[[], None]) -> Session:
-        """Open a session as a client wants it.
+    def open(
+        self,
+        settings: StreamSettings,
+        notify: Callable[[], None],
+        state: dict[str, Any] | None = None,
+    ) -> Session:
+        """Open a session as a client wants it, or one that goes on from ``state``.
 
         Raises:
             ProtocolError: the model, language or look-ahead is not served here.
             Overloaded: no capacity now.
+            StateError: ``state`` is another model's, or of audio of another form.
         """
         if settings.model not in (None, self.name):
             message = f"start.model: this server has {self.name}, got {settings.model!r}"
@@ -83,6 +92,7 @@ class Service:
             settings.audio,
             overflow=settings.overflow,
             notify=notify,
+            state=state,
         )
 
     def decoder(self, endpointing: EndpointSettings) -> DecoderConfig:
@@ -115,8 +125,18 @@ class Service:
         }
 
 
-def load_service(model: str, *, device: str, slots: int, block: int, buffer_s: float) -> Service:
+def load_service(
+    model: str, *, device: str, slots: int, block: int, buffer_s: float, checkpoint_s: float = 0.0
+) -> Service:
     """Load a model and put an engine under it; the engine is not started yet.
+
+    Args:
+        model: Name or folder.
+        device: torch's name of it.
+        slots: Streams at once.
+        block: Encoder frames a step.
+        buffer_s: Audio that may wait in a stream.
+        checkpoint_s: Audio between two checkpoints of a stream; 0 = only when asked.
 
     Raises:
         ModelError: there is no such model, or it cannot be read.
@@ -130,7 +150,9 @@ def load_service(model: str, *, device: str, slots: int, block: int, buffer_s: f
     listener = load(folder, device=device)
     steps = _step_model(listener, slots=slots, block=block, folder=folder)
     delay_s = listener.config.emission_delay_s
-    limits = SessionLimits(buffer_s=buffer_s, flush_tail_s=max(0.24, delay_s + 0.16))
+    limits = SessionLimits(
+        buffer_s=buffer_s, flush_tail_s=max(0.24, delay_s + 0.16), checkpoint_s=checkpoint_s
+    )
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
     def recognizer(audio: AudioSettings, decoder: DecoderConfig) -> Recognizer:

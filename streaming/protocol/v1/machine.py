@@ -90,7 +90,7 @@ class Machine:
 
     @property
     def resumable(self) -> bool:
-        return self.state in (State.RUN, State.DRAIN)
+        return self._done or self.state in (State.RUN, State.DRAIN, State.SUSPENDED)
 
     def opened(self, ready: events.Ready, now: float, past: dict[str, Any] | None = None) -> None:
         self._move(Input.OPENED)
@@ -113,7 +113,7 @@ class Machine:
         return {"journal": self._journal.state(), "finals": self._finals, "done": self._done}
 
     def lost(self) -> None:
-        if self.resumable:
+        if Input.LOST in TRANSITIONS[self.state]:
             self._move(Input.LOST)
 
     def fail(self, error: ProtocolError | Overloaded, now: float) -> None:
