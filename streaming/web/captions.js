@@ -36,7 +36,7 @@ export class Captions {
     row.item.hidden = !text(line);
     row.time.textContent = clock(line.start);
     row.time.disabled = !this.canPlay(line);
-    row.time.setAttribute("aria-label", `Play from ${clock(line.start)}`);
+    row.time.setAttribute("aria-label", `${clock(line.start)}, play from here`);
     if (line.final && line.words.length) row.text.replaceChildren(...words(line));
     else row.text.replaceChildren(line.stable, span("unstable", line.unstable));
     if (announce && line.final) this.announcer.textContent = text(line);
@@ -60,6 +60,14 @@ export class Captions {
   /** After another recording was opened. */
   refreshPlayable() {
     for (const { line, time } of this.rows.values()) time.disabled = !this.canPlay(line);
+  }
+
+  /** Mark the line that is being played; null seconds: none is. */
+  playing(session, seconds) {
+    for (const { line, item } of this.rows.values()) {
+      const at = seconds === null || line.session !== session ? null : seconds + line.base;
+      item.classList.toggle("playing", at !== null && line.start <= at && at < line.end);
+    }
   }
 
   toEnd() {

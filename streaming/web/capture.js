@@ -59,6 +59,7 @@ export class Capture {
   }
 
   constructor(context, media, onEnded) {
+    this.live = true;
     this.context = context;
     this.media = media;
     this.track = media.getAudioTracks()[0];
@@ -87,10 +88,16 @@ export class Capture {
     this.track.enabled = !muted;
   }
 
+  /** Go on after the browser stopped the context, as it may while the page is hidden. */
+  resume() {
+    return this.context.resume();
+  }
+
   async close() {
+    if (this.context.state === "closed") return;
     this.source.disconnect();
     this.media.getTracks().forEach((track) => track.stop());
-    await this.context.close();
+    await this.context.close().catch(() => {}); // closed meanwhile
   }
 }
 

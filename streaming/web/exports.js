@@ -33,34 +33,48 @@ export function srt(lines) {
 }
 
 export function vtt(lines) {
-  const body = cues(lines).map((cue) => `${stamp(cue.start, ".")} --> ${stamp(cue.end, ".")}\n${cue.rows.join("\n")}\n`);
+  const escaped = (row) => row.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const body = cues(lines).map(
+    (cue) => `${stamp(cue.start, ".")} --> ${stamp(cue.end, ".")}\n${cue.rows.map(escaped).join("\n")}\n`);
   return ["WEBVTT\n", ...body].join("\n");
 }
 
 /** Words in subtitles of at most two rows of 42 columns, 1 to 7 seconds, not across a pause. */
 export function cues(lines) {
-  const done = [];
-  for (const line of lines) {
-    let group = [];
-    for (const word of timedWords(line)) {
-      const longer = [...group, word];
-      const tooLong = word.end - longer[0].start > LONGEST_S || wrap(longer).length > ROWS;
-      const pause = group.length && word.start - group.at(-1).end > PAUSE_S;
-      if (group.length && (tooLong || pause)) {
-        done.push(group);
-        group = [];
-      }
-      group.push(word);
-    }
-    if (group.length) done.push(group);
-  }
-  return done.map((group, i) => {
-    const start = group[0].start;
-    const wanted = Math.max(group.at(-1).end, start + SHORTEST_S);
-    const free = i + 1 < done.length ? done[i + 1][0].start : Infinity;
-    return { start, end: Math.max(Math.min(wanted, free), start + 0.001), rows: wrap(group) };
+  const groups = unhurried(lines.flatMap((line) => grouped(timedWords(line))));
+  let free = 0; // from when on the screen is empty
+  return groups.map((group, i) => {
+    const start = Math.max(group[0].start, free);
+    const shortest = start + SHORTEST_S;
+    const next = i + 1 < groups.length ? groups[i + 1][0].start : Infinity;
+    // Where words come too fast for a second a cue, the next one waits for its turn.
+    free = Math.min(Math.max(group.at(-1).end, shortest), Math.max(next, shortest), start + LONGEST_S);
+    return { start, end: free, rows: wrap(group) };
   });
 }
+
+function grouped(words) {
+  const done = [];
+  for (const word of words) {
+    const group = done.at(-1);
+    if (group && word.start - group.at(-1).end < PAUSE_S && fits([...group, word])) group.push(word);
+    else done.push([word]);
+  }
+  return done;
+}
+
+/** A cue that would be gone within a second is put together with the next one, if that fits. */
+function unhurried(groups) {
+  const done = [];
+  for (const group of groups) {
+    const last = done.at(-1);
+    if (last && group[0].start - last[0].start < SHORTEST_S && fits([...last, ...group])) last.push(...group);
+    else done.push([...group]);
+  }
+  return done;
+}
+
+const fits = (words) => wrap(words).length <= ROWS && words.at(-1).end - words[0].start <= LONGEST_S;
 
 /** Words with times; where the server gave none, spread evenly over the line. */
 function timedWords(line) {

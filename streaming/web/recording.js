@@ -19,6 +19,7 @@ export class Recording {
   }
 
   constructor(file, samples, player) {
+    this.live = false;
     this.name = file.name;
     this.sampleRate = RATE;
     this.samples = samples;
@@ -27,10 +28,6 @@ export class Recording {
     this.player = player;
     if (player.src) URL.revokeObjectURL(player.src);
     player.src = URL.createObjectURL(file);
-  }
-
-  get seconds() {
-    return this.samples.length / RATE;
   }
 
   /**
@@ -52,6 +49,7 @@ export class Recording {
         this.at = end;
       }
     }
+    this.stopped = true;
   }
 
   async #start() {
@@ -64,7 +62,9 @@ export class Recording {
     }
   }
 
-  stop() {
+  /** End `play`; the sound stays here to be played again. */
+  async close() {
+    if (this.stopped) return;
     this.stopped = true;
     this.player.pause();
   }

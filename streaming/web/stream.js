@@ -1,6 +1,7 @@
 // One stream over a WebSocket that outlives its connections.
 
 import { Outbox } from "./outbox.js";
+import { Watch } from "./watch.js";
 
 const KEEP_S = 60; // of audio, for sending again after a reconnect
 const FULL_BYTES = 1 << 20; // in the socket's own buffer: stop and say so
@@ -8,8 +9,9 @@ const AHEAD_S = 20; // sent before the server decoded it; its buffer holds 30 s
 const UNSENT_S = 2; // `room()` waits above this
 const METRICS_MS = 500;
 // Closes after which the same stream may go on. Other codes name a fault of the request.
-const RETRIED = new Set([1001, 1005, 1006, 1011, 1012, 1013, 1014, 4408, 4413]);
-const PATIENCE_S = 60;
+const RETRIED = new Set([1001, 1005, 1006, 1011, 1012, 1013, 1014, 4408, 4410, 4413]);
+const PATIENCE_S = 600; // what is said meanwhile waits here
+const FORGOTTEN = 4410; // the token is of no use any more, the sound that is kept is
 
 export class Stream {
   /**
@@ -20,7 +22,7 @@ export class Stream {
    * @param {object} [given.options] further fields of `start`
    * @param {(event: object) => void} given.onEvent server events, times and utterances of one count
    * @param {(state: string, detail: object) => void} given.onState connecting, live, reconnecting,
-   *   full, drained, failed
+   *   full (seconds wait here), clear, drained, failed
    */
   constructor(given) {
     Object.assign(this, { options: {}, ...given });
@@ -35,7 +37,14 @@ export class Stream {
     this.brokenAt = 0;
     this.everLive = false;
     this.over = false;
+    this.full = false;
     this.waiting = [];
+    this.watch = new Watch({
+      ping: () => this.socket.readyState === WebSocket.OPEN && this.socket.send(JSON.stringify({ type: "ping" })),
+      onDead: () => this.#abandon(),
+    });
+    this.online = () => this.#retryNow();
+    globalThis.addEventListener?.("online", this.online);
     this.#connect();
   }
 
@@ -68,12 +77,14 @@ export class Stream {
 
   /** Give up at once. */
   close() {
+    if (this.ready && this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ type: "cancel" }));
     this.#end("drained", {});
     this.socket?.close(1000);
   }
 
   #connect() {
     if (this.over) return;
+    this.retry = null;
     const offer = ["audiomamba.v1", ...(this.token ? [`bearer.${this.token}`] : [])];
     this.ready = false;
     this.lastWords = null;
@@ -90,7 +101,9 @@ export class Stream {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => socket.send(JSON.stringify(this.#start()));
     socket.onmessage = (message) => {
-      if (socket === this.socket && typeof message.data === "string") this.#receive(JSON.parse(message.data));
+      if (socket !== this.socket) return;
+      this.watch.heard();
+      if (typeof message.data === "string") this.#receive(JSON.parse(message.data));
     };
     socket.onclose = (close) => {
       if (socket === this.socket) this.#closed(close);
@@ -149,6 +162,7 @@ export class Stream {
       lost = this.#beginAnew();
     }
     Object.assign(this, { ready: true, everLive: true, attempt: 0 });
+    this.watch.start();
     this.onState("live", { lostS: lost / this.sampleRate, model: event.model });
     this.#pump();
   }
@@ -171,18 +185,18 @@ export class Stream {
       if (typeof event[name] === "number") moved[name] += seconds;
     }
     if (event.words) moved.words = event.words.map((w) => ({ ...w, start: w.start + seconds, end: w.end + seconds }));
-    if (typeof event.utterance === "number") {
-      moved.utterance += this.origin.utterance;
+    if (typeof event.utterance === "number") moved.utterance += this.origin.utterance;
+    if (event.type === "final") {
+      // Of finals alone: what was still open when a stream began anew is said again by the new one.
       this.utterances = Math.max(this.utterances, moved.utterance + 1);
+      this.finalEnd = Math.max(this.finalEnd, moved.end);
     }
-    if (event.type === "final") this.finalEnd = Math.max(this.finalEnd, moved.end);
     return moved;
   }
 
   #pump() {
     while (this.ready && !this.over && this.socket?.readyState === WebSocket.OPEN) {
-      if (this.socket.bufferedAmount > FULL_BYTES) {
-        this.onState("full", { bytes: this.socket.bufferedAmount });
+      if (this.#isFull()) {
         this.#later(100);
         break;
       }
@@ -193,6 +207,18 @@ export class Stream {
       if (!this.#sendNext()) break;
     }
     if (this.outbox.unsent < UNSENT_S * this.sampleRate) this.waiting.splice(0).forEach((go) => go());
+  }
+
+  /** Whether the socket holds too much already; tells of each change. */
+  #isFull() {
+    const full = this.socket.bufferedAmount > FULL_BYTES;
+    if (full || this.full) {
+      const bytes = this.socket.bufferedAmount;
+      const seconds = bytes / 2 / this.sampleRate + this.outbox.unsent / this.sampleRate;
+      this.onState(full ? "full" : "clear", { seconds });
+    }
+    this.full = full;
+    return full;
   }
 
   #sendNext() {
@@ -211,9 +237,19 @@ export class Stream {
     }, ms);
   }
 
+  /** The socket says nothing any more: go on without waiting for its end. */
+  #abandon() {
+    const { socket } = this;
+    this.socket = null; // its late events are nobody's
+    socket.close();
+    this.#closed({ code: 1006, reason: "the server went silent" });
+  }
+
   #closed({ code, reason }) {
     if (this.over) return;
     this.ready = false;
+    this.watch.stop();
+    if (code === FORGOTTEN) this.resume = null;
     const words = this.lastWords?.message ?? (reason || `connection closed (${code})`);
     const now = performance.now() / 1000;
     if (this.attempt === 0) this.brokenAt = now;
@@ -225,13 +261,23 @@ export class Stream {
     const bound = Math.min(3, 0.1 * 1.5 ** this.attempt);
     const waitS = this.lastWords?.retry_after_s ?? Math.random() * bound;
     this.onState("reconnecting", { attempt: this.attempt, message: words });
-    setTimeout(() => this.#connect(), waitS * 1000);
+    this.retry = setTimeout(() => this.#connect(), waitS * 1000);
+  }
+
+  /** The network is back: there is nothing to wait for. */
+  #retryNow() {
+    if (this.over || !this.retry) return;
+    clearTimeout(this.retry);
+    this.#connect();
   }
 
   #end(state, detail) {
     if (this.over) return;
     this.over = true;
+    this.watch.stop();
     clearTimeout(this.timer);
+    clearTimeout(this.retry);
+    globalThis.removeEventListener?.("online", this.online);
     this.waiting.splice(0).forEach((go) => go());
     this.onState(state, detail);
   }

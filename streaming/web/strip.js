@@ -54,12 +54,12 @@ export class Strip {
 
   recolour() {
     const style = getComputedStyle(this.canvas);
-    const [paper, accent, ink] = ["--paper", "--accent", "--ink"].map((name) => rgb(style.getPropertyValue(name)));
+    const stops = ["--paper", "--hush", "--accent", "--loud"].map((name) => rgb(style.getPropertyValue(name)));
     this.colours = new Uint8ClampedArray(256 * 4);
     for (let i = 0; i < 256; i++) {
-      const x = (i / 255) ** 1.15;
-      const mixed = x < 0.62 ? blend(paper, accent, x / 0.62) : blend(accent, ink, (x - 0.62) / 0.38);
-      this.colours.set([...mixed, 255], i * 4);
+      const x = (i / 255) ** 1.4 * (stops.length - 1);
+      const below = Math.min(Math.floor(x), stops.length - 2);
+      this.colours.set([...blend(stops[below], stops[below + 1], x - below), 255], i * 4);
     }
     this.paperColour = style.getPropertyValue("--paper");
     this.inkColour = style.getPropertyValue("--ink");

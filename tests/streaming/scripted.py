@@ -72,6 +72,14 @@ class Stream:
     log: list[dict[str, Any]] = field(default_factory=list)
 
 
+def _answers() -> dict[str, tuple[int, Any]]:
+    return {
+        "/version": (200, {"version": "0", "model": {"name": "scripted"}}),
+        "/readyz": (200, {"ready": True, "reasons": []}),
+        "/v1/models": (200, {"object": "list", "data": []}),
+    }
+
+
 @dataclass
 class ScriptedServer:
     """Behaviour of the server, and what it saw.
@@ -79,18 +87,22 @@ class ScriptedServer:
     Args:
         script: What is said, in order.
         drop_at_s: Break the connection, once, when this much audio came.
+        silent_at_s: Say nothing more, once, on a connection that brought this much audio.
         forget: Do not know the token of a stream after a break, and offer none.
         refuse: A fatal error to answer ``start`` with: code, close code.
         interim_s: Time between partials.
         page: A folder whose files are served to a browser from the same address.
+        answers: Status and JSON of other paths, for that browser.
     """
 
     script: tuple[Said, ...] = SCRIPT
     drop_at_s: float | None = None
+    silent_at_s: float | None = None
     forget: bool = False
     refuse: tuple[str, int] | None = None
     interim_s: float = 0.2
     page: Path | None = None
+    answers: dict[str, tuple[int, Any]] = field(default_factory=_answers)
     process_request: Callable[[ServerConnection, Request], Response | None] | None = None
     url: str = ""
     starts: list[dict[str, Any]] = field(default_factory=list)
@@ -112,7 +124,10 @@ class ScriptedServer:
             yield self
 
     def _answer(self, _: ServerConnection, request: Request) -> Response | None:
-        """A file of the page, or None for the stream."""
+        """A file of the page, what the page asks beside a stream, or None for the stream."""
+        if request.path in self.answers:
+            status, body = self.answers[request.path]
+            return _json(status, body)
         if request.path.startswith("/v1/"):
             return None
         assert self.page is not None
@@ -145,6 +160,13 @@ class ScriptedServer:
                 assert len(message) % stream.frame_bytes == 0
                 stream.received += len(message) // stream.frame_bytes
                 await self._advance(socket, stream)
+                if (
+                    self.silent_at_s is not None
+                    and stream.received / stream.rate >= self.silent_at_s
+                ):
+                    self.silent_at_s = None
+                    await _swallow(socket)
+                    return
                 if self.drop_at_s is not None and stream.received / stream.rate >= self.drop_at_s:
                     self.drop_at_s = None
                     socket.transport.abort()
@@ -274,6 +296,18 @@ class ScriptedServer:
         if kind == "final":
             stream.log.append(event)
         await socket.send(json.dumps(event))
+
+
+async def _swallow(socket: ServerConnection) -> None:
+    """Read on and never answer."""
+    async for _ in socket:
+        pass
+
+
+def _json(status: int, value: Any) -> Response:
+    body = json.dumps(value).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    return Response(status, "", Headers(headers), body)
 
 
 async def _serve_forever(port: int) -> None:

@@ -84,7 +84,7 @@ class Page:
         return value
 
     async def key(self, key: str) -> None:
-        text = key if len(key) == 1 else ""
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         for kind in ("keyDown", "keyUp"):
             await self.command(
                 "Input.dispatchKeyEvent", type=kind, key=key, text=text if kind == "keyDown" else ""

@@ -1,0 +1,30 @@
+// What the server says outside a stream. A browser hides why a WebSocket was not opened (the page
+// sees close code 1006 for a wrong token, a full server and a missing one), plain requests do not.
+
+import { failure, unready } from "./words.js";
+
+/** The name of the model that answers here, or "" where nothing does. */
+export async function modelName(base) {
+  const answer = await ask(new URL("../version", base));
+  return answer?.body?.model?.name ?? "";
+}
+
+/** @returns {Promise<{code: number, words: string}>} why no stream could be opened */
+export async function whyClosed(base, token) {
+  const ready = await ask(new URL("../readyz", base));
+  if (!ready) return { code: 1006, words: failure({ code: 1006 }) };
+  if (ready.status === 503) return { code: 1013, words: unready(ready.body?.reasons ?? []) };
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const models = await ask(new URL("../v1/models", base), { headers });
+  if (models?.status === 401) return { code: 4401, words: failure({ code: 4401 }) };
+  return { code: 1006, words: "The server runs, but the connection did not open; a proxy between may not pass WebSockets." };
+}
+
+async function ask(url, options = {}) {
+  try {
+    const answer = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(4000), ...options });
+    return { status: answer.status, body: await answer.json().catch(() => null) };
+  } catch {
+    return null;
+  }
+}
