@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from audiomamba.models.listener import Listener, Stream, Transcript
     from audiomamba.models.loading import load, transcribe
+    from audiomamba.models.wave.synthesizer import Generation, Synthesizer
     from audiomamba.text.events import Event, Final, Partial, SpeechEnd, SpeechStart, Word
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Error",
     "Event",
     "Final",
+    "Generation",
     "Listener",
     "ModelError",
     "Overloaded",
@@ -42,6 +44,7 @@ __all__ = [
     "SpeechStart",
     "StateError",
     "Stream",
+    "Synthesizer",
     "Transcript",
     "Word",
     "load",
@@ -50,6 +53,7 @@ __all__ = [
 
 _HOME = {
     **dict.fromkeys(("Listener", "Stream", "Transcript"), "audiomamba.models.listener"),
+    **dict.fromkeys(("Generation", "Synthesizer"), "audiomamba.models.wave.synthesizer"),
     **dict.fromkeys(("load", "transcribe"), "audiomamba.models.loading"),
     **dict.fromkeys(
         ("Event", "Final", "Partial", "SpeechEnd", "SpeechStart", "Word"), "audiomamba.text.events"

@@ -8,10 +8,11 @@ import pytest
 import audiomamba
 
 PUBLIC = {
-    "AudioError", "BackendError", "ConfigError", "Error", "Event", "Final", "Listener",
+    "AudioError", "BackendError", "ConfigError", "Error", "Event", "Final", "Generation",
+    "Listener",
     "ModelError",
     "Overloaded", "Partial", "ProtocolError", "ShapeError", "SpeechEnd", "SpeechStart",
-    "StateError", "Stream", "Transcript", "Word", "load", "transcribe",
+    "StateError", "Stream", "Synthesizer", "Transcript", "Word", "load", "transcribe",
 }  # fmt: skip
 
 

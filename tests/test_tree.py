@@ -13,6 +13,7 @@ COVERED_BY = {
     "audiomamba/nn": "tests/contracts/test_streaming.py",
     "audiomamba/models/transcriber": "tests/contracts/test_streaming.py",
     "audiomamba/models/wave/rates.py": "tests/models/wave/test_model.py",
+    "audiomamba/models/wave/engine.py": "tests/models/wave/test_synthesizer.py",
     "audiomamba/models/subsample.py": "tests/contracts/test_streaming.py",
     "audiomamba/models/language.py": "tests/models/test_published.py",
     "audiomamba/models/checkpoint_files.py": "tests/models/test_checkpoint.py",

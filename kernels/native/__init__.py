@@ -10,7 +10,7 @@ from pathlib import Path
 
 from audiomamba.errors import BackendError
 
-__all__ = ["LIBRARY", "Block", "Transcriber", "library", "why_not"]
+__all__ = ["LIBRARY", "Block", "Rate", "Sampling", "Transcriber", "Wave", "library", "why_not"]
 
 LIBRARY = Path(__file__).parent / "libaudiomamba.so"
 
@@ -49,6 +49,37 @@ class Transcriber(ctypes.Structure):
         )),
         ("block", ctypes.POINTER(Block)),
     ]  # fmt: skip
+
+
+class Rate(ctypes.Structure):
+    """``am_rate`` of src/audiomamba.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int) for name in ("width", "pool", "blocks")),
+        *((name, ctypes.POINTER(Block)) for name in ("down", "up")),
+        *((name, _FLOATS) for name in (
+            "shrink_weight", "shrink_bias", "grow_weight", "grow_bias",
+        )),
+    ]  # fmt: skip
+
+
+class Wave(ctypes.Structure):
+    """``am_wave`` of src/audiomamba.h."""
+
+    _fields_ = [
+        ("rates", ctypes.c_int),
+        ("condition", ctypes.c_int),
+        ("eps", ctypes.c_float),
+        ("int8", ctypes.c_int),
+        *((name, _FLOATS) for name in ("embedding", "norm", "head_weight", "head_bias")),
+        ("rate", ctypes.POINTER(Rate)),
+    ]
+
+
+class Sampling(ctypes.Structure):
+    """``am_sampling`` of src/audiomamba.h."""
+
+    _fields_ = [(name, ctypes.c_float) for name in ("temperature", "top_p", "guidance")]
 
 
 def why_not() -> str | None:
@@ -91,4 +122,24 @@ def library() -> ctypes.CDLL:
         ctypes.c_void_p,
     ]
     lib.am_transcribe.restype = None
+    lib.am_wave_new.argtypes = [ctypes.POINTER(Wave)]
+    lib.am_wave_new.restype = ctypes.c_void_p
+    lib.am_wave_feed.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+    ]
+    lib.am_wave_feed.restype = None
+    lib.am_wave_draw.argtypes = [
+        ctypes.c_void_p,
+        ctypes.POINTER(Sampling),
+        ctypes.c_void_p,
+        ctypes.c_int,
+        ctypes.c_int,
+        *[ctypes.c_void_p] * 4,
+    ]
+    lib.am_wave_draw.restype = None
     return lib

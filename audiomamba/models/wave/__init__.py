@@ -1,1 +1,4 @@
-"""Waveform models: sound sample by sample, from nothing or from a beginning."""
+"""Waveform models: sound sample by sample, from nothing or from a beginning.
+
+``config``, ``sampling``, ``engine``, ``native`` and ``synthesizer`` do not import torch.
+"""

@@ -28,10 +28,32 @@ typedef struct {
   const am_block* block; /* blocks of them */
 } am_transcriber;
 
+/* One rate of a waveform model: blocks before and after its pool; the last rate has no pool. */
+typedef struct {
+  int width, pool, blocks; /* blocks on each side */
+  const am_block *down, *up;
+  const float *shrink_weight, *shrink_bias, *grow_weight, *grow_bias; /* (slower, pool * width) and back */
+} am_rate;
+
+typedef struct {
+  int rates, condition; /* floats of a condition: offset of the embedding, then gains of the blocks in order; or 0 */
+  float eps;
+  int int8;
+  const float *embedding, *norm, *head_weight, *head_bias; /* 256 classes */
+  const am_rate* rate; /* rates of them, the fastest first */
+} am_wave;
+
+typedef struct {
+  float temperature; /* 0: the likeliest class */
+  float top_p;       /* share of the probability that classes are drawn from; 1: all */
+  float guidance;    /* 1: the condition as it is; more: away from what is likely without it */
+} am_sampling;
+
 typedef struct am_model am_model;
 
 /* NULL where a size is not supported; am_error() says which. */
 am_model* am_transcriber_new(const am_transcriber* weights);
+am_model* am_wave_new(const am_wave* weights);
 void am_free(am_model* model);
 const char* am_error(void);
 
@@ -45,6 +67,18 @@ size_t am_state_floats(const am_model* model);
    log_probs (sessions, frames, vocabulary). One thread at a time a model. */
 void am_transcribe(am_model* model, const float* features, int sessions, int frames, float* const* states,
                    float* log_probs);
+
+/* Waveform models. A state begins with its position, then its condition, which the caller may set.
+   codes (streams, samples); logits (streams, samples, 256), or NULL. */
+void am_wave_feed(am_model* model, const unsigned char* codes, int streams, int samples, float* const* states,
+                  float* logits);
+
+/* Draws `samples` classes of each stream into out (streams, samples). last (streams): the class before
+   the first, overwritten by the last. Seeds and the index of each stream's first sample fix all chance.
+   With guidance other than 1, states are twice as many: the second half runs without a condition. */
+void am_wave_draw(am_model* model, const am_sampling* how, unsigned char* last, int streams, int samples,
+                  float* const* states, const unsigned long long* seeds, const unsigned long long* first,
+                  unsigned char* out);
 
 #ifdef __cplusplus
 }

@@ -3,17 +3,30 @@
 #include "engine.h"
 
 #include "transcriber.h"
+#include "wave.h"
 
 namespace AM_ISA {
 
-static void* create(const am_transcriber* t) { return new Transcriber(*t); }
-static void destroy(void* model) { delete static_cast<Transcriber*>(model); }
-static size_t state_floats(const void* model) { return static_cast<const Transcriber*>(model)->state_floats(); }
+static void* new_transcriber(const am_transcriber* t) { return static_cast<Model*>(new Transcriber(*t)); }
+static void* new_wave(const am_wave* w) { return static_cast<Model*>(new Wave(*w)); }
+static void destroy(void* model) { delete static_cast<Model*>(model); }
+static size_t state_floats(const void* model) { return static_cast<const Model*>(model)->state_floats(); }
+static Wave& wave(void* model) { return *static_cast<Wave*>(static_cast<Model*>(model)); }
+
 static void transcribe(void* model, const float* features, int sessions, int frames, float* const* states,
                        float* log_probs) {
-  static_cast<Transcriber*>(model)->run(features, sessions, frames, states, log_probs);
+  static_cast<Transcriber*>(static_cast<Model*>(model))->run(features, sessions, frames, states, log_probs);
 }
 
-extern const Engine ENGINE = {create, destroy, state_floats, transcribe};
+static void feed(void* model, const uint8_t* codes, int streams, int samples, float* const* states, float* logits) {
+  wave(model).feed(codes, streams, samples, states, logits);
+}
+
+static void draw(void* model, const am_sampling* how, uint8_t* last, int streams, int samples, float* const* states,
+                 const uint64_t* seeds, const uint64_t* first, uint8_t* out) {
+  wave(model).draw(*how, last, streams, samples, states, seeds, first, out);
+}
+
+extern const Engine ENGINE = {new_transcriber, new_wave, destroy, state_floats, transcribe, feed, draw};
 
 }  // namespace AM_ISA

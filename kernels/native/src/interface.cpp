@@ -39,13 +39,11 @@ const Engine* pick() {
   return &plain::ENGINE;
 }
 
-std::string unsupported(const am_transcriber& t) {
-  const int most = 2064;  // inputs that int8 times 14 bits can sum in 31 bits
-  if (t.bins % 4) return "bins must be a multiple of 4, got " + std::to_string(t.bins);
-  if (t.width % 16) return "width must be a multiple of 16, got " + std::to_string(t.width);
-  if (t.channels[1] * (t.bins / 4) > most) return "the subsampler's projection has too many inputs";
-  for (int i = 0; i < t.blocks; i++) {
-    const am_block& b = t.block[i];
+const int most = 2064;  // inputs that int8 times 14 bits can sum in 31 bits
+
+std::string unsupported(const am_block* blocks, int count) {
+  for (int i = 0; i < count; i++) {
+    const am_block& b = blocks[i];
     if (b.channels % 16 || b.hidden % 16) return "channels of a block must be multiples of 16";
     if (b.channels > most || b.hidden > most) return "a block is wider than " + std::to_string(most);
     if (b.selective && b.states > 64) return "more than 64 states a channel are not supported";
@@ -53,21 +51,47 @@ std::string unsupported(const am_transcriber& t) {
   return "";
 }
 
-}  // namespace
+std::string unsupported(const am_wave& w) {
+  for (int i = 0; i < w.rates; i++) {
+    const am_rate& r = w.rate[i];
+    if (r.width % 16) return "width must be a multiple of 16, got " + std::to_string(r.width);
+    if (i + 1 < w.rates && r.pool * r.width > most) return "a pool has more than " + std::to_string(most) + " inputs";
+    std::string reason = unsupported(r.down, r.blocks);
+    if (reason.empty() && i + 1 < w.rates) reason = unsupported(r.up, r.blocks);
+    if (!reason.empty()) return reason;
+  }
+  return "";
+}
 
-extern "C" {
+std::string unsupported(const am_transcriber& t) {
+  if (t.bins % 4) return "bins must be a multiple of 4, got " + std::to_string(t.bins);
+  if (t.width % 16) return "width must be a multiple of 16, got " + std::to_string(t.width);
+  if (t.channels[1] * (t.bins / 4) > most) return "the subsampler's projection has too many inputs";
+  return unsupported(t.block, t.blocks);
+}
 
-am_model* am_transcriber_new(const am_transcriber* weights) {
+template <typename Weights>
+am_model* make(const Weights& weights, void* (*Engine::*create)(const Weights*)) {
   const Engine* engine = pick();
-  error = unsupported(*weights);
+  error = unsupported(weights);
   if (!error.empty()) return nullptr;
   try {
-    return new am_model{engine, engine->create(weights)};
+    return new am_model{engine, (engine->*create)(&weights)};
   } catch (const std::exception& e) {
     error = e.what();
     return nullptr;
   }
 }
+
+}  // namespace
+
+extern "C" {
+
+am_model* am_transcriber_new(const am_transcriber* weights) {
+  return make(*weights, &Engine::new_transcriber);
+}
+
+am_model* am_wave_new(const am_wave* weights) { return make(*weights, &Engine::new_wave); }
 
 void am_free(am_model* model) {
   if (!model) return;
@@ -84,5 +108,18 @@ size_t am_state_floats(const am_model* model) { return model->engine->state_floa
 void am_transcribe(am_model* model, const float* features, int sessions, int frames, float* const* states,
                    float* log_probs) {
   model->engine->transcribe(model->model, features, sessions, frames, states, log_probs);
+}
+
+void am_wave_feed(am_model* model, const unsigned char* codes, int streams, int samples, float* const* states,
+                  float* logits) {
+  model->engine->feed(model->model, codes, streams, samples, states, logits);
+}
+
+void am_wave_draw(am_model* model, const am_sampling* how, unsigned char* last, int streams, int samples,
+                  float* const* states, const unsigned long long* seeds, const unsigned long long* first,
+                  unsigned char* out) {
+  static_assert(sizeof(unsigned long long) == sizeof(uint64_t), "seeds are 64 bits wide");
+  model->engine->draw(model->model, how, last, streams, samples, states, reinterpret_cast<const uint64_t*>(seeds),
+                      reinterpret_cast<const uint64_t*>(first), out);
 }
 }

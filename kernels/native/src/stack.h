@@ -52,10 +52,12 @@ struct Block {
     return conv.state_floats() + (selective ? scan.state_floats() : lti.state_floats()) + ffn_conv.state_floats();
   }
 
-  // stream (M, width), M = sessions * T, is added to in place; states[s] points at this block's part.
-  void run(float* stream, int sessions, int T, float* const* states, size_t offset, Scratch& s) const {
+  // stream (M, width), M = sessions * T, is added to in place; states[s] + offset is this block's
+  // part. gains[s] (width), where there are any, scale a session's norms by one and themselves.
+  void run(float* stream, int sessions, int T, float* const* states, size_t offset, Scratch& s,
+           const float* const* gains = nullptr) const {
     const int M = sessions * T;
-    rms_norm(stream, norm.get(), M, s);
+    rms_norm(stream, norm.get(), M, T, gains, s);
     const int wide = in.padded();
     s.wide.reserve(static_cast<size_t>(M) * wide);
     in.prepare(s.normed.get(), width, M, s.rows);
@@ -89,13 +91,14 @@ struct Block {
     }
     out.prepare(s.mixed.get(), channels, M, s.rows);
     out.run(s.rows, M, stream, width, /*add=*/true);
-    if (has_ffn) feed_forward(stream, sessions, T, states, at + (selective ? scan.state_floats() : lti.state_floats()), s);
+    if (has_ffn) feed_forward(stream, sessions, T, states, at + (selective ? scan.state_floats() : lti.state_floats()), s, gains);
   }
 
  private:
-  void feed_forward(float* stream, int sessions, int T, float* const* states, size_t at, Scratch& s) const {
+  void feed_forward(float* stream, int sessions, int T, float* const* states, size_t at, Scratch& s,
+                    const float* const* gains) const {
     const int M = sessions * T, wide = ffn_in.padded();
-    rms_norm(stream, ffn_norm.get(), M, s);
+    rms_norm(stream, ffn_norm.get(), M, T, gains, s);
     s.wide.reserve(static_cast<size_t>(M) * wide);
     ffn_in.prepare(s.normed.get(), width, M, s.rows);
     ffn_in.run(s.rows, M, s.wide.get(), wide);
@@ -114,9 +117,13 @@ struct Block {
     ffn_out.run(s.rows, M, stream, width, /*add=*/true);
   }
 
-  void rms_norm(const float* x, const float* weight, int M, Scratch& s) const {
+  void rms_norm(const float* x, const float* weight, int M, int T, const float* const* gains, Scratch& s) const {
     s.normed.reserve(static_cast<size_t>(M) * width);
     normalise(x, weight, width, eps, M, s.normed.get());
+    for (int m = 0; m < M && gains; m++) {
+      float* y = s.normed.get() + static_cast<size_t>(m) * width;
+      for (int c = 0; c < width; c += LANES) store(y + c, load(y + c) * (splat(1.0f) + load(gains[m / T] + c)));
+    }
   }
 
  public:

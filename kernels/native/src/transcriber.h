@@ -5,11 +5,12 @@
 #include <vector>
 
 #include "audiomamba.h"
+#include "model.h"
 #include "stack.h"
 
 namespace AM_ISA {
 
-class Transcriber {
+class Transcriber : public Model {
  public:
   explicit Transcriber(const am_transcriber& t)
       : bins_(t.bins), c1_(t.channels[0]), c2_(t.channels[1]), width_(t.width), eps_(t.eps),
@@ -27,7 +28,7 @@ class Transcriber {
     state_floats_ = offset;
   }
 
-  size_t state_floats() const { return state_floats_; }
+  size_t state_floats() const override { return state_floats_; }
 
   void run(const float* features, int sessions, int frames, float* const* states, float* log_probs) {
     const int M = sessions * frames;

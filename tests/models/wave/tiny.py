@@ -1,9 +1,13 @@
 """A waveform model small enough for a test."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from audiomamba.config import to_mapping
+from audiomamba.models.checkpoint import save_weights
+from audiomamba.models.checkpoint_files import write_config
 from audiomamba.models.wave.config import StageConfig, WaveConfig
 from audiomamba.models.wave.model import Wave
 from audiomamba.nn import LayerConfig
@@ -30,3 +34,11 @@ def tiny_wave(config: WaveConfig | None = None) -> Wave:
     model = Wave(config or tiny_config()).eval()
     model.head.weight.data.mul_(4)
     return model
+
+
+def tiny_checkpoint(folder: Path, config: WaveConfig | None = None) -> Path:
+    """A folder that ``audiomamba.load`` takes."""
+    model = tiny_wave(config)
+    save_weights(folder, model.state_dict())
+    write_config(folder, {"kind": "wave", "model": to_mapping(model.config)})
+    return folder

@@ -1,0 +1,206 @@
+"""A waveform model run by PyTorch, on any device it knows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiomamba.errors import ModelError, StateError
+from audiomamba.models.checkpoint import load_weights
+from audiomamba.models.wave.config import WaveConfig
+from audiomamba.models.wave.engine import Codes, Floats, Seeds, digest
+from audiomamba.models.wave.model import Wave, WaveState
+from audiomamba.models.wave.sampling import Sampling, uniforms
+from audiomamba.nn import flatten, gather, scatter_
+
+__all__ = ["TorchWave", "choose", "load_wave"]
+
+_CHUNK = 4096  # samples fed at once
+
+
+def load_wave(folder: Path, config: WaveConfig, *, device: str | torch.device = "cpu") -> Wave:
+    """Load a checkpoint's weights as a module of that shape, in evaluation mode.
+
+    Raises:
+        ModelError: a file is missing or damaged, or the weights are of another shape.
+    """
+    model = Wave(config)
+    try:
+        missing, unexpected = model.load_state_dict(load_weights(folder), strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"{folder}: {str(error).splitlines()[-1].strip()}") from None
+    if missing or unexpected:
+        raise ModelError(f"{folder}: weights missing {missing[:3]}, left over {unexpected[:3]}")
+    return model.to(device).eval()
+
+
+def choose(logits: Tensor, how: Sampling, u: Tensor) -> Tensor:
+    """Classes ``(M,)`` int64 drawn from ``logits (M, 256)`` by numbers ``u (M,)`` in [0, 1)."""
+    if how.temperature == 0:
+        return logits.argmax(-1)
+    weights = torch.softmax(logits.float() / how.temperature, -1)
+    if how.top_p < 1:
+        ordered = weights.sort(-1, descending=True).values
+        held = ordered.cumsum(-1)
+        inside = (held - ordered < how.top_p * held[:, -1:]).sum(-1, keepdim=True)
+        least = ordered.gather(-1, inside - 1)
+        weights = torch.where(weights >= least, weights, 0.0)
+    below = weights.double().cumsum(-1)
+    at = (below <= u.double()[:, None] * below[:, -1:]).sum(-1)
+    return at.clamp(max=logits.shape[-1] - 1)
+
+
+@dataclass(slots=True)
+class _Streams:
+    """States of M streams in step with each other; row 0 of the pool is the null slot."""
+
+    pool: WaveState
+    slots: Tensor  # (M,)
+    position: int = 0  # samples taken, modulo the period
+    graphs: dict[Any, "_Graph"] = field(default_factory=dict)
+
+
+class TorchWave:
+    """See :class:`~audiomamba.models.wave.engine.WaveEngine`.
+
+    On a GPU each kind of step (as many kinds as there are rates) is captured once as a graph and
+    replayed: a step is some hundred kernels that are over in microseconds.
+    """
+
+    engine = "torch"
+
+    def __init__(self, model: Wave, *, checkpoint: str = "") -> None:
+        self.model = model
+        self._device = next(model.parameters()).device
+        self.identity = f"{checkpoint}/torch/float32/{self._device.type}"
+
+    @classmethod
+    def from_folder(cls, folder: Path, config: WaveConfig, *, device: str = "cpu") -> "TorchWave":
+        """Load a checkpoint folder of that shape."""
+        return cls(load_wave(folder, config, device=device), checkpoint=digest(folder))
+
+    @torch.inference_mode()
+    def begin(self, labels: Sequence[int], speakers: Sequence[int]) -> _Streams:
+        streams = self._streams(len(labels))
+        ids = (torch.tensor(list(numbers), device=self._device) for numbers in (labels, speakers))
+        streams.pool.condition[1:] = self.model.condition(*ids)
+        return streams
+
+    @torch.inference_mode()
+    def feed(self, state: _Streams, codes: Codes) -> None:
+        for _ in self._fed(state, codes):
+            pass
+
+    @torch.inference_mode()
+    def logits(self, state: _Streams, codes: Codes) -> Floats:
+        parts = [out.float().cpu().numpy() for out in self._fed(state, codes)]
+        return np.concatenate(parts, 1)
+
+    @torch.inference_mode()
+    def draw(
+        self,
+        state: _Streams,
+        last: Codes,
+        how: Sampling,
+        seeds: Seeds,
+        first: NDArray[np.int64],
+        samples: int,
+    ) -> Codes:
+        chance = torch.from_numpy(uniforms(seeds, first, samples)).to(self._device)
+        code = torch.from_numpy(last.astype(np.int64)).to(self._device)
+        drawn = torch.empty(len(last), samples, dtype=torch.uint8, device=self._device)
+        for t in range(samples):
+            code = self._next(state, code, how, chance[:, t])
+            drawn[:, t] = code
+        out: Codes = drawn.cpu().numpy()
+        if samples:
+            last[:] = out[:, -1]
+        return out
+
+    def dump(self, state: _Streams) -> dict[str, NDArray[Any]]:
+        return {name: tensor[1:].cpu().numpy().copy() for name, tensor in flatten(state.pool)}
+
+    @torch.inference_mode()
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> _Streams:
+        if "position" not in arrays:
+            raise StateError("state is damaged: it has no position")
+        streams = self._streams(len(arrays["position"]))
+        for name, tensor in flatten(streams.pool):
+            found = arrays.get(name)
+            if found is None or found.shape != tensor[1:].shape:
+                shape = None if found is None else found.shape
+                raise StateError(f"state {name} must be {tuple(tensor[1:].shape)}, got {shape}")
+            tensor[1:] = torch.from_numpy(found).to(tensor)
+        streams.position = int(arrays["position"][0, 0]) if len(arrays["position"]) else 0
+        return streams
+
+    def state_bytes(self, state: _Streams) -> int:
+        return sum(tensor[1:].nbytes for _, tensor in flatten(state.pool))
+
+    def _streams(self, streams: int) -> _Streams:
+        pool = self.model.init_state(streams + 1, device=self._device)
+        return _Streams(pool, torch.arange(1, streams + 1, device=self._device))
+
+    def _fed(self, state: _Streams, codes: Codes) -> Iterator[Tensor]:
+        whole = torch.from_numpy(np.asarray(codes, np.int64)).to(self._device)
+        for chunk in whole.split(_CHUNK, 1):
+            out, after = self.model(chunk, gather(state.pool, state.slots), position=state.position)
+            scatter_(state.pool, state.slots, after)
+            state.position = (state.position + chunk.shape[1]) % self.model.config.period
+            yield out
+
+    def _next(self, state: _Streams, code: Tensor, how: Sampling, u: Tensor) -> Tensor:
+        """One sample of every stream."""
+        period, place, whole = self.model.config.period, state.position + 1, 0
+        product = 1
+        for pool in self.model.config.pools:
+            product *= pool
+            whole += place % product == 0
+        state.position = place % period
+        if self._device.type != "cuda":
+            return self._step(state, code, how, u, whole)
+        key = (how, whole)
+        if key not in state.graphs:
+            state.graphs[key] = _Graph(self._step, state, code, how, u, whole)
+        return state.graphs[key].replay(code, u)
+
+    def _step(self, state: _Streams, code: Tensor, how: Sampling, u: Tensor, whole: int) -> Tensor:
+        guided = how.guidance != 1
+        codes = code.repeat(2) if guided else code
+        logits = self.model.step_(codes[:, None], state.pool, state.slots, whole=whole)[:, 0]
+        if guided:
+            asked, free = logits.chunk(2)
+            logits = free + how.guidance * (asked - free)
+        return choose(logits, how, u)
+
+
+class _Graph:
+    """A step of one kind, captured; what the capture's warm-up changes in the state is put back."""
+
+    def __init__(
+        self, step: Any, state: _Streams, code: Tensor, how: Sampling, u: Tensor, whole: int
+    ) -> None:
+        self._code, self._u = code.clone(), u.clone()
+        kept = [tensor.clone() for _, tensor in flatten(state.pool)]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                step(state, self._code, how, self._u, whole)
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._out: Tensor = step(state, self._code, how, self._u, whole)
+        for (_, tensor), before in zip(flatten(state.pool), kept, strict=True):
+            tensor.copy_(before)
+
+    def replay(self, code: Tensor, u: Tensor) -> Tensor:
+        self._code.copy_(code)
+        self._u.copy_(u)
+        self._graph.replay()
+        return self._out
