@@ -24,15 +24,20 @@ pytestmark = [
 ]
 
 
-def test_words_said_into_the_microphone_are_read_from_the_page(tmp_path: Path) -> None:
+@pytest.fixture
+def microphone(tmp_path: Path) -> str:
+    """The browser's flag for a microphone that hears the recording, again and again."""
     samples, rate = soundfile.read(SPOKEN, dtype="float32")
     spoken = soxr.resample(np.concatenate([np.zeros(rate // 2), samples]), rate, 48_000)
     soundfile.write(tmp_path / "spoken.wav", spoken, 48_000)
+    return f"--use-file-for-fake-audio-capture={tmp_path / 'spoken.wav'}"
+
+
+def test_words_said_into_the_microphone_are_read_from_the_page(microphone: str) -> None:
     server = Server("engine.slots=2")
 
     async def run() -> None:
-        flag = f"--use-file-for-fake-audio-capture={tmp_path / 'spoken.wav'}"
-        async with browser(flag) as page:
+        async with browser(microphone) as page:
             await page.open(f"{server.url}/ui/")
             await page.key(" ")
             await page.until(f"{STATE} === 'live'", START_WITHIN_S)
@@ -54,3 +59,33 @@ def test_words_said_into_the_microphone_are_read_from_the_page(tmp_path: Path) -
         asyncio.run(asyncio.wait_for(run(), 3 * START_WITHIN_S))
     finally:
         assert server.stop() == 0
+
+
+def test_a_server_that_is_killed_in_mid_word_costs_the_reader_nothing(
+    microphone: str, tmp_path: Path
+) -> None:
+    keep = (f"resume.folder={tmp_path / 'streams'}", "resume.checkpoint_s=0.5", "engine.slots=2")
+    servers = [Server(*keep)]
+
+    async def run() -> None:
+        async with browser(microphone) as page:
+            await page.open(f"{servers[0].url}/ui/")
+            await page.key(" ")
+            await page.until(f"{SAID}.includes('zero one')", START_WITHIN_S)
+            servers[0].process.kill()
+            servers[0].wait()
+            await page.until(f"{STATE} === 'reconnecting'")
+            assert "zero one" in await page.evaluate(SAID)
+            port = servers[0].url.rsplit(":", 1)[1]
+            servers.append(await asyncio.to_thread(Server, *keep, f"server.port={port}"))
+            await page.until(f"{STATE} === 'live'", START_WITHIN_S)
+            await page.until(f"{SAID}.split(' ').length >= 9", START_WITHIN_S)
+            await page.key(" ")
+            await page.until(f"{STATE} === 'drained'", START_WITHIN_S)
+            words = (await page.evaluate(SAID)).split()
+            assert words == (["zero", "one", "five"] * len(words))[: len(words)]
+
+    try:
+        asyncio.run(asyncio.wait_for(run(), 3 * START_WITHIN_S))
+    finally:
+        assert servers[-1].stop() == 0
