@@ -1,0 +1,398 @@
+"""State-space duality on a GPU: memory, grid and block sizes for the kernels of ``walk`` and
+``pairs``."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+import triton
+from torch import Tensor
+
+from audiomamba.kernels.ssd.op import (
+    chunk_steps,
+    empty_checkpoints,
+    empty_gradients,
+    empty_state,
+    num_chunks,
+    state_rows,
+)
+from audiomamba.kernels.ssd.pairs import backward_kernel
+from audiomamba.kernels.ssd.walk import forward_kernel, gradient_kernel, step_kernel
+
+__all__ = ["backward", "forward", "step_"]
+
+PROGRAMS: Final = 264  # two a multiprocessor of 132; below, time is cut into spans
+MIN_SPAN: Final = 4  # chunks; shorter spans would be all first pass
+STATE: Final = 8192  # values of the state in the registers of a program of four warps
+MIN_DOT: Final = 16  # least side of a product on tensor cores
+# Rows from which the entry holds, state values a program, warps.
+STEP: Final = ((64, 4096, 4), (8, 2048, 2), (0, 1024, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a call is cut up."""
+
+    sequences: int
+    steps: int  # of a chunk
+    span: int  # chunks
+    splits: int  # spans of a sequence, where none are packed
+    num_spans: int
+    spans: Tensor | None  # (num_spans, 6) int32: see place_of_span; None where it is arithmetic
+    chunks: Tensor | None  # (num_chunks, 2) int32: first and last time; likewise
+    BP: int
+    NP: int
+
+    def blocks(self, x: Tensor) -> int:
+        """Programs that share a head."""
+        return -(-x.shape[3] // self.BP)
+
+    @property
+    def split(self) -> bool:
+        return self.splits > 1
+
+    def constants(self, x: Tensor, B: Tensor, softplus: bool) -> dict[str, Any]:
+        wide = x.dtype == torch.float32
+        return {
+            "P": x.shape[3],
+            "N": B.shape[3],
+            "BP": self.BP,
+            "NP": self.NP,
+            "Q": self.steps,
+            "SOFTPLUS": softplus,
+            "PRECISION": "ieee" if wide else "tf32",
+            "num_stages": 1 if wide else 2,
+        }
+
+
+def _plan(x: Tensor, B: Tensor, cu_seqlens: Tensor | None) -> _Plan:
+    rows, steps, heads, width = x.shape
+    Q = chunk_steps(x, B)
+    NP = max(MIN_DOT, triton.next_power_of_2(B.shape[3]))
+    most = STATE // NP if x.element_size() == 2 else STATE // NP // 2
+    BP = max(MIN_DOT, min(64, most, triton.next_power_of_2(width)))
+    sequences = state_rows(x, cu_seqlens)
+    programs = sequences * heads * triton.cdiv(width, BP)
+    chunks = triton.cdiv(steps, Q)  # of a row
+    if cu_seqlens is not None:
+        programs = heads * triton.cdiv(width, BP)  # as if all were one sequence
+    wanted = triton.cdiv(PROGRAMS, max(programs, 1)) if programs <= PROGRAMS // 2 else 1
+    splits = max(1, min(wanted, chunks // MIN_SPAN))
+    span = max(1, triton.cdiv(chunks, splits))
+    splits = max(1, triton.cdiv(chunks, span))
+    if cu_seqlens is None:
+        return _Plan(sequences, Q, span, splits, sequences * splits, None, None, BP, NP)
+    num_spans = steps // (span * Q) + sequences
+    spans, table = _packed(cu_seqlens, Q, span, num_spans, num_chunks(x, B, cu_seqlens))
+    return _Plan(sequences, Q, span, splits, num_spans, spans, table, BP, NP)
+
+
+def _packed(
+    cu_seqlens: Tensor, Q: int, span: int, num_spans: int, num_chunks: int
+) -> tuple[Tensor, Tensor]:
+    """Tables of the spans and chunks of packed sequences, made without waiting for the device.
+
+    A sequence without a step has one span, which hands its state on. Spans and chunks past those
+    in use have no steps, and are nobody's last.
+    """
+    ends = cu_seqlens.long()
+    start, end = ends[:-1], ends[1:]
+    counts = ((end - start + span * Q - 1) // (span * Q)).clamp(min=1)
+    past = counts.cumsum(0)  # number of the first span after each sequence
+    i = torch.arange(num_spans, device=ends.device)
+    found = torch.searchsorted(past, i, right=True)
+    used = found < start.shape[0]
+    seq = found.clamp(max=start.shape[0] - 1)
+    first = (past - counts)[seq]
+    begin = torch.minimum(start[seq] + (i - first) * span * Q, end[seq])
+    stop = torch.where(used, torch.minimum(begin + span * Q, end[seq]), begin)
+    last = torch.where(used, past[seq] - 1, -1)
+    first_chunk = start // Q + torch.arange(start.shape[0], device=ends.device)
+    i_chunk = first_chunk[seq] + (i - first) * span
+    spans = torch.stack((seq, begin, stop, torch.where(used, first, i), last, i_chunk), 1).int()
+
+    j = torch.arange(num_chunks, device=ends.device)
+    owner = torch.searchsorted(first_chunk, j, right=True) - 1
+    begin = start[owner] + (j - first_chunk[owner]) * Q
+    chunks = torch.stack((begin, torch.minimum(begin + Q, end[owner])), 1).int()
+    return spans, chunks.contiguous()
+
+
+def forward(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    resets: Tensor | None,
+    cu_seqlens: Tensor | None,
+    softplus: bool,
+    low: float,
+    high: float,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the output, the last states and the states kept for ``backward``."""
+    heads = x.shape[2]
+    out = torch.empty_like(x)
+    state = empty_state(x, B, cu_seqlens)
+    checkpoints = empty_checkpoints(x, B, cu_seqlens, save, "gpu")
+    plan = _plan(x, B, cu_seqlens)
+    if not (plan.sequences and heads):
+        return out, state, checkpoints
+    part, log = _parts(plan, x, B)
+    with torch.cuda.device_of(x):
+        for output in (False, True) if plan.split else (True,):
+            forward_kernel[(heads * plan.blocks(x), plan.num_spans)](
+                x,
+                delta,
+                _dense(A),
+                B,
+                C,
+                D,
+                z,
+                _dense(delta_bias),
+                _dense(initial_state),
+                _bytes(resets),
+                plan.spans,
+                out,
+                state,
+                checkpoints if save else None,
+                part,
+                log,
+                x.shape[1],
+                heads,
+                heads // B.shape[2],
+                plan.splits,
+                plan.span,
+                low,
+                high,
+                *x.stride(),
+                *delta.stride(),
+                *_strides(z, 4),
+                *out.stride(),
+                *B.stride(),
+                *C.stride(),
+                *_strides(D, 2),
+                *_strides(resets, 2),
+                **plan.constants(x, B, softplus),
+                OUTPUT=output,
+                SPLIT=x.dtype != torch.float32,
+                num_warps=4,
+            )
+    return out, state, checkpoints
+
+
+def backward(
+    dout: Tensor | None,
+    dstate: Tensor | None,
+    checkpoints: Tensor,
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    resets: Tensor | None,
+    cu_seqlens: Tensor | None,
+    softplus: bool,
+    low: float,
+    high: float,
+) -> tuple[Tensor, ...]:
+    """Return the gradients of x, delta, A, B, C, D, z, delta_bias and initial_state.
+
+    Sums over chunks and over shares of the heads are written as partial sums and added afterwards,
+    so that two runs agree bitwise.
+    """
+    rows, steps, heads, _ = x.shape
+    groups = B.shape[2]
+    dout = torch.zeros_like(x) if dout is None else dout
+    dx, ddelta, dB, dC, dz, dh0 = empty_gradients(x, delta, B, C, z, initial_state)
+    plan = _plan(x, B, cu_seqlens)
+    gradients = torch.empty_like(checkpoints)  # of the states after the chunks
+    first = x.new_empty((plan.sequences, *x.shape[2:], B.shape[3]), dtype=torch.float32)
+    part, log = _parts(plan, x, B)
+    ddt, dlog = x.new_empty((2, rows, steps, heads), dtype=torch.float32)
+    count = num_chunks(x, B, cu_seqlens)
+    dD = x.new_empty((count, *x.shape[2:]), dtype=torch.float32)
+    shares = min(heads // groups, triton.cdiv(PROGRAMS, max(1, count * groups)))
+    per_share = triton.cdiv(heads // groups, max(1, shares))
+    shares = triton.cdiv(heads // groups, max(1, per_share))
+    dBs, dCs = dB.unsqueeze(0), dC.unsqueeze(0)
+    if shares != 1:
+        dBs, dCs = x.new_empty((2, shares, *B.shape), dtype=torch.float32)
+    if plan.sequences and heads:
+        with torch.cuda.device_of(x):
+            for output in (False, True) if plan.split else (True,):
+                gradient_kernel[(heads * plan.blocks(x), plan.num_spans)](
+                    dout,
+                    _dense(dstate),
+                    delta,
+                    _dense(A),
+                    C,
+                    z,
+                    _dense(delta_bias),
+                    _bytes(resets),
+                    plan.spans,
+                    gradients,
+                    None if initial_state is None else first,
+                    part,
+                    log,
+                    steps,
+                    heads,
+                    heads // groups,
+                    plan.splits,
+                    plan.span,
+                    low,
+                    high,
+                    *dout.stride(),
+                    *delta.stride(),
+                    *_strides(z, 4),
+                    *C.stride(),
+                    *_strides(resets, 2),
+                    **plan.constants(x, B, softplus),
+                    OUTPUT=output,
+                    num_warps=4,
+                )
+            backward_kernel[(count, groups * shares)](
+                dout,
+                checkpoints,
+                gradients,
+                x,
+                delta,
+                _dense(A),
+                B,
+                C,
+                D,
+                z,
+                _dense(delta_bias),
+                _bytes(resets),
+                plan.chunks,
+                dx,
+                ddt,
+                dlog,
+                dBs,
+                dCs,
+                dD,
+                dz,
+                steps,
+                heads,
+                groups,
+                heads // groups,
+                per_share,
+                low,
+                high,
+                *dout.stride(),
+                *x.stride(),
+                *delta.stride(),
+                *_strides(z, 4),
+                *dx.stride(),
+                *_strides(dz, 4),
+                *B.stride(),
+                *C.stride(),
+                *_strides(D, 2),
+                *_strides(resets, 2),
+                *dBs.stride(),
+                *dCs.stride(),
+                **plan.constants(x, B, softplus),
+                num_warps=8,
+            )
+    if initial_state is not None:
+        dh0.copy_(first)
+    return (
+        dx,
+        ddelta.copy_(ddt),
+        dlog.sum((0, 1)).to(A.dtype),
+        dB if shares == 1 else dB.copy_(dBs.sum(0)),
+        dC if shares == 1 else dC.copy_(dCs.sum(0)),
+        x.new_empty(0) if D is None else dD.sum(0).to(D.dtype),
+        dz,
+        x.new_empty(0) if delta_bias is None else ddt.sum((0, 1)).to(delta_bias.dtype),
+        dh0,
+    )
+
+
+def step_(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    pool: Tensor,
+    slots: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    softplus: bool,
+    low: float,
+    high: float,
+) -> Tensor:
+    """Advance rows ``slots`` of ``pool`` by one step and return the output."""
+    rows, heads, width = x.shape
+    out = torch.empty_like(x)
+    if rows and heads:
+        NP = triton.next_power_of_2(B.shape[2])
+        values, warps = next((v, w) for least, v, w in STEP if rows >= least)
+        BP = max(1, min(triton.next_power_of_2(width), values // NP))
+        with torch.cuda.device_of(x):
+            step_kernel[(heads * triton.cdiv(width, BP), rows)](
+                x,
+                delta,
+                _dense(A),
+                B,
+                C,
+                pool,
+                slots,
+                D,
+                z,
+                _dense(delta_bias),
+                out,
+                heads // B.shape[1],
+                low,
+                high,
+                *x.stride(),
+                *delta.stride(),
+                *_strides(z, 3),
+                *out.stride(),
+                *B.stride(),
+                *C.stride(),
+                *_strides(D, 2),
+                *pool.stride(),
+                *slots.stride(),
+                P=width,
+                N=B.shape[2],
+                BP=BP,
+                NP=NP,
+                SOFTPLUS=softplus,
+                num_warps=warps,
+            )
+    return out
+
+
+def _parts(plan: _Plan, x: Tensor, B: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Memory for what the first pass over the spans leaves to the second."""
+    if not plan.split:
+        return None, None
+    shape = (plan.num_spans, *x.shape[2:], B.shape[3])
+    return (
+        x.new_empty(shape, dtype=torch.float32),
+        x.new_empty(shape[:2], dtype=torch.float32),
+    )
+
+
+def _dense(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.contiguous()
+
+
+def _bytes(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.view(torch.uint8)
+
+
+def _strides(x: Tensor | None, axes: int) -> tuple[int, ...]:
+    return (0,) * axes if x is None or x.ndim != axes else x.stride()
