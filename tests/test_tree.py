@@ -25,6 +25,8 @@ COVERED_BY = {
     "audiomamba/models/registry.py": "tests/models/test_listener.py",
     "audiomamba/text/events.py": "tests/text/test_ctc.py",
     "audiomamba/cli": "tests/cli/test_main.py",
+    "audiomamba/training/objective.py": "tests/training/test_loop.py",
+    "audiomamba/training/transcription.py": "tests/training/test_loop.py",
     "audiomamba/training/config.py": "tests/training/test_experiment.py",
     "audiomamba/training/batches/config.py": "tests/training/test_experiment.py",
     "audiomamba/training/speech/kokoro": "tests/training/speech/kokoro/test_model.py",

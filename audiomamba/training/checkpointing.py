@@ -90,19 +90,17 @@ def save_export(
     out: Path,
     model: nn.Module,
     average: Average,
-    config: dict[str, Any],
-    *,
-    tokenizer: Path | None,
-    notes: dict[str, Any],
+    description: dict[str, Any],
+    files: dict[str, Path],
 ) -> Path:
-    """Write ``out/export``: averaged weights in bf16, ``config.json`` and the tokenizer."""
+    """Write ``out/export``: averaged weights in bf16, ``config.json`` and ``files`` by name."""
     fresh, export = out / "export.new", out / "export"
     shutil.rmtree(fresh, ignore_errors=True)
     weights = {**model.state_dict(), **average.weights}
     write_shards(fresh, "model", {name: _stored(t) for name, t in weights.items()})
-    write_config(fresh, {"kind": "transcriber", "model": config, "training": notes})
-    if tokenizer is not None:
-        shutil.copyfile(tokenizer, fresh / "tokenizer.model")
+    write_config(fresh, description)
+    for name, file in files.items():
+        shutil.copyfile(file, fresh / name)
     shutil.rmtree(export, ignore_errors=True)
     os.replace(fresh, export)
     return export

@@ -5,7 +5,7 @@ from typing import Literal
 
 from audiomamba.errors import ConfigError
 
-__all__ = ["EvaluationConfig", "LossConfig", "OptimizerConfig", "TrainConfig"]
+__all__ = ["EvaluationConfig", "LossConfig", "OptimizerConfig", "RunConfig", "TrainConfig"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -65,27 +65,22 @@ class EvaluationConfig:
 
 
 @dataclass(kw_only=True, slots=True)
-class TrainConfig:
-    """The run: how long, on what, where to."""
+class RunConfig:
+    """A run of whatever is trained: how long, how fast, where to."""
 
     out: str = "runs/train"  # folder of the run: last/ (full state) and export/ (a checkpoint)
     resume: str = ""  # "" a fresh run; "last" goes on in `out`; else another run or a checkpoint
-    tokenizer: str = ""  # sentencepiece model, written into the export
     budget_s: float = 0.0  # wall seconds from the start of the command, saving included; 0 = none
     steps: int = 0  # of the whole run, those before a resume included; 0 = no limit
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["bf16", "float32"] = "bf16"  # of products; weights stay float32
     graphs: bool = True  # replay CUDA graphs; False runs every kernel from Python
-    max_shapes: int = 12  # graphs kept; batches of further shapes run from Python
     prefetch: int = 2  # batches made ahead
-    statistics_batches: int = 4  # the features' mean and deviation are measured on
     log_every_s: float = 5.0
     save_every_s: float = 300.0  # 0 = only at the end
     reserve_s: float = 15.0  # of the budget, for the last evaluation and saving
-    loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
         if self.budget_s < 0 or self.steps < 0:
@@ -94,3 +89,14 @@ class TrainConfig:
             )
         if not self.budget_s and not self.steps:
             raise ConfigError("train: say how long: train.budget_s=SECONDS or train.steps=N")
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainConfig(RunConfig):
+    """A run of a transcriber."""
+
+    tokenizer: str = ""  # sentencepiece model, written into the export
+    max_shapes: int = 12  # graphs kept; batches of further shapes run from Python
+    statistics_batches: int = 4  # the features' mean and deviation are measured on
+    loss: LossConfig = field(default_factory=LossConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

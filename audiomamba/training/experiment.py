@@ -20,6 +20,7 @@ from audiomamba.training.corpus import Corpus
 from audiomamba.training.evaluation import Evaluator
 from audiomamba.training.loop import Run
 from audiomamba.training.parallel import Parallel
+from audiomamba.training.transcription import Transcription
 
 __all__ = ["DataConfig", "ExperimentConfig", "compose", "train"]
 
@@ -95,16 +96,15 @@ def train(config: ExperimentConfig, *, started: float | None = None) -> Progress
                 f"model.vocabulary is {config.model.vocabulary}, {tokenizer} has {len(vocabulary)}"
             )
         config.train.tokenizer = str(tokenizer)
-        run = Run(
+        objective = Transcription(
             _model(config, parallel),
             _batches(config, vocabulary, parallel),
             config.train,
             parallel,
             evaluator=_evaluator(config.train.evaluation, vocabulary, config.model, parallel),
-            started=started,
-            recipe=to_mapping(config),
         )
-        return run.run()
+        recipe = to_mapping(config)
+        return Run(objective, config.train, parallel, started=started, recipe=recipe).run()
     finally:
         parallel.close()
 

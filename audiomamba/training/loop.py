@@ -8,42 +8,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from audiomamba.config import to_mapping
-from audiomamba.models.transcriber import Transcriber
 from audiomamba.training import checkpointing
 from audiomamba.training.averaging import Average
 from audiomamba.training.checkpointing import Progress
-from audiomamba.training.config import TrainConfig
-from audiomamba.training.encoder import Encoder
-from audiomamba.training.evaluation import Evaluator
+from audiomamba.training.config import RunConfig
 from audiomamba.training.gradients import FlatGradient
-from audiomamba.training.losses import Counts, LossWeights, transcription_loss
+from audiomamba.training.objective import Batch, Objective
 from audiomamba.training.optimizers import Optimizer
 from audiomamba.training.parallel import Parallel
-from audiomamba.training.prefetch import Prefetcher, Prepared
-from audiomamba.training.preparation import SoundBatch, feature_statistics, prepare
+from audiomamba.training.prefetch import Prefetcher
 from audiomamba.training.progress import Meter
 from audiomamba.training.schedule import Clock, learning_rate
-from audiomamba.training.word_errors import line
 
-__all__ = ["BatchSource", "Run"]
-
-
-class BatchSource(Protocol):
-    """Where batches come from: the same number always gives the same batch."""
-
-    def batch(self, number: int) -> SoundBatch:
-        """Batch ``number``, from 0; safe to call from one thread that is not the caller's own."""
-        ...
-
-    def mask(self, features: Tensor, lengths: Tensor, number: int) -> Tensor:
-        """Features ``(B, F, bins)`` of batch ``number`` with parts hidden."""
-        ...
+__all__ = ["Run"]
 
 
 @dataclass(slots=True)
@@ -64,11 +47,9 @@ class Run:
     """One session of training: a fresh run, or the next part of one.
 
     Args:
-        model: A transcriber on the device of ``parallel``.
-        source: Its batches.
+        objective: What is trained, on the device of ``parallel``.
         config: How.
         parallel: This process among the others.
-        evaluator: Word error rates while training; None for none.
         started: ``time.monotonic()`` at the start of the command, from where the budget counts.
         recipe: The whole configuration, kept beside the weights.
         say: Takes lines of progress; standard error by default.
@@ -76,18 +57,16 @@ class Run:
 
     def __init__(
         self,
-        model: Transcriber,
-        source: BatchSource,
-        config: TrainConfig,
+        objective: Objective,
+        config: RunConfig,
         parallel: Parallel,
         *,
-        evaluator: Evaluator | None = None,
         started: float | None = None,
         recipe: dict[str, Any] | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        self.model, self.source, self.config, self.parallel = model, source, config, parallel
-        self._evaluator = evaluator if parallel.first else None
+        self.objective, self.config, self.parallel = objective, config, parallel
+        self.model = model = objective.model
         self._recipe = recipe or {"train": to_mapping(config)}
         self._say = (say or _to_stderr) if parallel.first else _to_nobody
         self.out = Path(config.out)
@@ -99,7 +78,7 @@ class Run:
         self.gradient = FlatGradient(model)
         self.optimizer = Optimizer(model, config.optimizer)
         self.average = Average(model, config.optimizer.ema)
-        self._encoder = Encoder(model, self.gradient, config, self._idle)
+        objective.attach(self.gradient, self._idle)
         self._warmup_steps = config.optimizer.warmup_steps
         self._elapsed_before_s = 0.0
         self._stopping = False
@@ -109,11 +88,11 @@ class Run:
         self._begin()
         self.model.train()
         first = self.progress.step
-        meter = Meter(self.parallel.device, self.config.log_every_s)
-        evaluate = _Due(self.config.evaluation.every_s, time.monotonic())
+        meter = Meter(self.objective.terms, self.parallel.device, self.config.log_every_s)
+        evaluate = _Due(self.objective.evaluate_every_s, time.monotonic())
         save = _Due(self.config.save_every_s, time.monotonic())
         batches = Prefetcher(
-            self._make,
+            self.objective.batch,
             first_step=first,
             depth=self.config.prefetch,
             device=self.parallel.device,
@@ -150,10 +129,7 @@ class Run:
     def _begin(self) -> None:
         folder = checkpointing.resume_folder(self.config.resume, self.out)
         if folder is None:
-            mean, std = feature_statistics(
-                self._sound, self.model.config.mel, self.config.statistics_batches, self.parallel
-            )
-            self.model.set_feature_statistics(mean, std)
+            self.objective.begin()
         elif checkpointing.is_last(folder):
             self.progress = checkpointing.load_last(
                 folder, self.model, self.average, self.optimizer
@@ -169,47 +145,19 @@ class Run:
         if folder is None:
             self.average = Average(self.model, self.config.optimizer.ema)
 
-    def _sound(self, step: int) -> SoundBatch:
-        return self.source.batch(step * self.parallel.world + self.parallel.rank)
-
-    def _make(self, step: int) -> Prepared:
-        number = step * self.parallel.world + self.parallel.rank
-        return prepare(
-            self.source.batch(number),
-            self.model.config.mel,
-            mask=lambda features, lengths: self.source.mask(features, lengths, number),
-        )
-
-    def _step(self, batch: Prepared, steps_done: int) -> tuple[float, Tensor, Tensor]:
+    def _step(self, batch: Batch, steps_done: int) -> tuple[float, Tensor, Tensor]:
         """One optimiser step; returns learning rate, loss terms and gradient norm."""
-        config = self.config
+        config = self.config.optimizer
         fraction = self._clock.fraction(self.progress.step)
         lr = learning_rate(
-            config.optimizer,
-            fraction=fraction,
-            steps_done=steps_done,
-            warmup_steps=self._warmup_steps,
+            config, fraction=fraction, steps_done=steps_done, warmup_steps=self._warmup_steps
         )
-        weights = LossWeights(
-            config.loss.inter, config.loss.phone_at(fraction), config.loss.activity
-        )
-        total, terms = transcription_loss(
-            self._encoder.forward(batch.features), batch.targets, self._counts(batch), weights
-        )
-        total.backward()
-        self._encoder.backward()
+        terms = self.objective.step(batch, fraction)
         self.parallel.mean_(self.gradient.flat)
-        norm = self.gradient.clip(config.optimizer.clip)
+        norm = self.gradient.clip(config.clip)
         self.optimizer.step(lr)
         self.average.update()
         return lr, terms, norm
-
-    def _counts(self, batch: Prepared) -> Counts:
-        if self.parallel.world == 1:
-            return batch.counts
-        counts = torch.stack(list(batch.counts))
-        self.parallel.mean_(counts)
-        return Counts(*counts.unbind())
 
     def _over(self) -> bool:
         steps = self.config.steps
@@ -220,16 +168,14 @@ class Run:
         )
 
     def _evaluate(self) -> None:
-        if self._evaluator is None:
-            return
         started = time.monotonic()
-        rates, results = self._evaluator.measure(
-            self.model, self.average.weights, bf16=self.config.precision == "bf16"
-        )
+        lines = self.objective.evaluate(self.average.weights)
+        if not lines:
+            return
         self._clock.keep_for_end(2 * (time.monotonic() - started) + 5)
-        self._say(f"eval step {self.progress.step}  {line(rates)}")
-        for result in results[:: max(1, len(results) // 3)][:3]:
-            self._say(f"  {result.reference!r} -> {result.hypothesis!r}")
+        self._say(f"eval step {self.progress.step}  {lines[0]}")
+        for line in lines[1:]:
+            self._say(line)
 
     def _save(self) -> None:
         if not self.parallel.first:
@@ -244,9 +190,8 @@ class Run:
             self.out,
             self.model,
             self.average,
-            to_mapping(self.model.config),
-            tokenizer=Path(self.config.tokenizer) if self.config.tokenizer else None,
-            notes=to_mapping(self.progress),
+            {**self.objective.description, "training": to_mapping(self.progress)},
+            self.objective.files,
         )
         self._clock.keep_for_end(2 * (time.monotonic() - started) + 5)
 

@@ -4,12 +4,13 @@ import queue
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from audiomamba.training.losses import Counts, Targets
+from audiomamba.training.objective import Batch
 
 __all__ = ["Prefetcher", "Prepared"]
 
@@ -17,12 +18,16 @@ _POLL_S = 0.1
 
 
 class Prepared(NamedTuple):
-    """One batch as the loop wants it."""
+    """One batch of a transcriber as the loop wants it."""
 
     features: Tensor  # (B, 4 T, bins), log-mel, masked
     targets: Targets
     counts: Counts
     seconds: float  # of audio, padding not counted
+
+    def tensors(self) -> list[Tensor]:
+        """All of it that may lie on the device."""
+        return [self.features, *self.targets, *self.counts]
 
 
 class Prefetcher:
@@ -43,7 +48,7 @@ class Prefetcher:
 
     def __init__(
         self,
-        make: Callable[[int], Prepared],
+        make: Callable[[int], Batch],
         *,
         first_step: int,
         depth: int,
@@ -52,7 +57,7 @@ class Prefetcher:
     ) -> None:
         self._make, self._step, self._depth, self._device = make, first_step, depth, device
         self.idle = idle
-        self._ready: queue.Queue[tuple[Prepared, torch.cuda.Event | None] | BaseException]
+        self._ready: queue.Queue[tuple[Batch, torch.cuda.Event | None] | BaseException]
         self._ready = queue.Queue(max(depth, 1))
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -73,7 +78,7 @@ class Prefetcher:
         if self._thread is not None:
             self._thread.join()
 
-    def next(self) -> Prepared:
+    def next(self) -> Any:
         """The next step's batch, usable on the current stream."""
         if self._thread is None:
             self._step += 1
@@ -85,8 +90,9 @@ class Prefetcher:
         if made is not None:
             stream = torch.cuda.current_stream()
             stream.wait_event(made)
-            for tensor in _device_tensors(batch):
-                tensor.record_stream(stream)
+            for tensor in batch.tensors():
+                if tensor.is_cuda:
+                    tensor.record_stream(stream)
         return batch
 
     def _work(self) -> None:
@@ -96,7 +102,7 @@ class Prefetcher:
         stream = torch.cuda.Stream(self._device) if cuda else None
         step = self._step
         while not self._stop.is_set():
-            item: tuple[Prepared, torch.cuda.Event | None] | BaseException
+            item: tuple[Batch, torch.cuda.Event | None] | BaseException
             try:
                 with self.idle, torch.cuda.stream(stream):
                     batch = self._make(step)
@@ -113,8 +119,3 @@ class Prefetcher:
             if isinstance(item, BaseException):
                 return
             step += 1
-
-
-def _device_tensors(batch: Prepared) -> list[Tensor]:
-    every = [batch.features, *batch.targets, *batch.counts]
-    return [tensor for tensor in every if tensor.is_cuda]

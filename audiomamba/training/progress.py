@@ -2,11 +2,10 @@
 
 import math
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-from audiomamba.training.losses import TERMS
 
 __all__ = ["Meter"]
 
@@ -15,18 +14,19 @@ class Meter:
     """Collects losses without synchronising; reads them when a line is due.
 
     Args:
+        terms: Names of the losses of a step.
         device: Where losses are.
         every_s: Wall seconds from one line to the next.
     """
 
-    def __init__(self, device: torch.device, every_s: float) -> None:
-        self._device, self._every_s = device, every_s
-        self._sums = torch.zeros(len(TERMS) + 2, device=device)
+    def __init__(self, terms: Sequence[str], device: torch.device, every_s: float) -> None:
+        self._terms, self._device, self._every_s = terms, device, every_s
+        self._sums = torch.zeros(len(terms) + 2, device=device)
         self._steps, self._audio_s = 0, 0.0
         self._since = time.monotonic()
 
     def add(self, terms: Tensor, norm: Tensor, audio_s: float) -> None:
-        """Take in one step: its terms ``(4,)``, the gradient's norm, the audio it saw."""
+        """Take in one step: its terms ``(n,)``, the gradient's norm, the audio it saw."""
         lost = ~norm.isfinite()
         tail = torch.stack([norm.masked_fill(lost, 0.0), lost.float()])
         self._sums += torch.cat([terms.nan_to_num(0.0, 0.0, 0.0), tail])
@@ -43,7 +43,7 @@ class Meter:
         now = time.monotonic()
         took = now - self._since
         parts = [f"step {step}"]
-        parts += [f"{name} {value:.3f}" for name, value in zip(TERMS, sums, strict=True)]
+        parts += [f"{name} {value:.3f}" for name, value in zip(self._terms, sums, strict=True)]
         parts += [
             f"norm {norm:.2f}",
             f"lr {lr:.2e}",

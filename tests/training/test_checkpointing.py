@@ -88,9 +88,8 @@ def test_an_export_is_a_checkpoint_of_averaged_weights(tmp_path: Path, tiny_mode
         tmp_path,
         model,
         average,
-        to_mapping(model.config),
-        tokenizer=tmp_path / "t.model",
-        notes={"step": 1},
+        {"kind": "transcriber", "model": to_mapping(model.config)},
+        {"tokenizer.model": tmp_path / "t.model"},
     )
     assert read_config(folder)["kind"] == "transcriber"
     assert (folder / "tokenizer.model").read_bytes() == b"pieces"

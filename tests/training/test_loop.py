@@ -11,6 +11,7 @@ from audiomamba.models.transcriber import Transcriber
 from audiomamba.training.config import OptimizerConfig, TrainConfig
 from audiomamba.training.loop import Run
 from audiomamba.training.parallel import Parallel
+from audiomamba.training.transcription import Transcription
 
 ALONE = Parallel(0, 1, torch.device("cpu"))
 
@@ -26,7 +27,8 @@ def config(out: Path, steps: int, **more: Any) -> TrainConfig:
 def run(
     model: Transcriber, source: Any, settings: TrainConfig, lines: list[str] | None = None
 ) -> Run:
-    made = Run(model, source, settings, ALONE, say=(lines if lines is not None else []).append)
+    objective = Transcription(model, source, settings, ALONE)
+    made = Run(objective, settings, ALONE, say=(lines if lines is not None else []).append)
     made.run()
     return made
 

@@ -4,11 +4,12 @@ import math
 
 import torch
 
+from audiomamba.training.losses import TERMS
 from audiomamba.training.progress import Meter
 
 
 def test_a_line_holds_means_and_begins_anew() -> None:
-    meter = Meter(torch.device("cpu"), every_s=0.0)
+    meter = Meter(TERMS, torch.device("cpu"), every_s=0.0)
     assert not meter.due()
     meter.add(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor(1.0), 10.0)
     meter.add(torch.tensor([3.0, 2.0, 3.0, 4.0]), torch.tensor(3.0), 10.0)
@@ -21,7 +22,7 @@ def test_a_line_holds_means_and_begins_anew() -> None:
 
 
 def test_steps_without_a_gradient_are_told() -> None:
-    meter = Meter(torch.device("cpu"), every_s=0.0)
+    meter = Meter(TERMS, torch.device("cpu"), every_s=0.0)
     meter.add(torch.tensor([math.nan, 2.0, 0.0, 0.0]), torch.tensor(math.nan), 1.0)
     meter.add(torch.tensor([1.0, 2.0, 0.0, 0.0]), torch.tensor(2.0), 1.0)
     text = meter.line(step=2, audio_s=2.0, lr=0.0, left_s=math.inf)
