@@ -95,28 +95,32 @@ class Account:
         self._observer = observer
         self._log_text = log_text
         self._session: Heard | None = None
+        self._before = 0, 0  # samples received and decoded in earlier connections
         self._arrivals: Arrivals | None = None
         self._utterance = -1  # of the last first partial
         self._reference: str | None = None
 
     @property
     def received_s(self) -> float:
-        """Audio that came, gaps and all, in seconds."""
-        return self._seconds(self._session.received) if self._session else 0.0
+        """Audio that came in this connection, gaps and all, in seconds."""
+        return self._seconds(self._session.received - self._before[0]) if self._session else 0.0
 
     @property
     def decoded_s(self) -> float:
-        """Audio that the engine took."""
-        return self._seconds(self._session.decoded) if self._session else 0.0
+        """Audio that the engine took meanwhile."""
+        return self._seconds(self._session.decoded - self._before[1]) if self._session else 0.0
 
     @property
     def lag_s(self) -> float:
         """Audio that came and was not taken yet."""
-        return max(0.0, self.received_s - self.decoded_s)
+        return (
+            self._seconds(self._session.received - self._session.decoded) if self._session else 0.0
+        )
 
     def opened(self, session: Heard, now: float) -> None:
         """The stream has a session."""
         self._session = session
+        self._before = session.received, session.decoded
         self._arrivals = Arrivals(session.audio.sample_rate)
         self.opened_at = now
         self._observer.stream_opened(self)

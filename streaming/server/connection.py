@@ -249,7 +249,8 @@ class Connection:
                 message = "audio came faster than it is decoded, and overflow is fail"
                 raise ProtocolError(message, code="quota", close_code=4429)
             try:
-                await asyncio.wait_for(self._room.wait(), self._limits.room_s)
+                async with asyncio.timeout(self._limits.room_s):
+                    await self._room.wait()
             except TimeoutError:
                 message = f"no room for audio within {self._limits.room_s:g} s"
                 raise Overloaded(message, retry_after_s=self._limits.room_s) from None
@@ -265,8 +266,10 @@ class Connection:
                     return
             self._unanswered = 0
             self._room.set()
+            # Not wait_for: in Python 3.11 a cancellation at the moment of waking is lost in it.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._patience())
+                async with asyncio.timeout(self._patience()):
+                    await self._wake.wait()
 
     async def _send_frame(self, frame: Outgoing) -> None:
         try:

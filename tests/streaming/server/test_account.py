@@ -35,6 +35,12 @@ class Told:
     def final(self, seconds: float) -> None:
         self.finals.append(seconds)
 
+    def snapshot(self, result: str, seconds: float) -> None:
+        pass
+
+    def resume(self, result: str) -> None:
+        pass
+
 
 def opened(told: Told, *, log_text: bool = False) -> tuple[Account, Session]:
     account, session = Account("abc", "v1", told, log_text=log_text), Session()
@@ -85,6 +91,14 @@ def test_audio_is_counted_in_seconds() -> None:
     account.said(events.Warned("audio_dropped", "late", {"from": 0.25, "to": 0.75}), 102.0)
     assert (account.received_s, account.decoded_s, account.lag_s) == (2.0, 1.0, 1.0)
     assert account.dropped_s == 0.5
+
+
+def test_a_stream_that_goes_on_counts_what_came_since() -> None:
+    account, session = Account("abc", "v1", Told()), Session(received=32_000, decoded=16_000)
+    account.opened(session, 100.0)
+    assert (account.received_s, account.decoded_s, account.lag_s) == (0.0, 0.0, 1.0)
+    session.received, session.decoded = 48_000, 48_000
+    assert (account.received_s, account.decoded_s, account.lag_s) == (1.0, 2.0, 0.0)
 
 
 def test_start_and_end_are_a_line_each_without_what_was_said(

@@ -14,8 +14,8 @@ from audiomamba.streaming.server.metrics import Metrics
 
 @dataclass
 class Session:
-    received: int
-    decoded: int
+    received: int = 0
+    decoded: int = 0
     audio: AudioSettings = field(default_factory=AudioSettings)
 
 
@@ -52,8 +52,11 @@ def test_the_names_are_those_of_the_protocol_document(metrics: Metrics) -> None:
 
 def test_audio_is_summed_over_live_and_ended_streams(metrics: Metrics) -> None:
     first, second = Account("a", "v1", metrics), Account("b", "vosk", metrics)
-    first.opened(Session(32_000, 16_000), 0.0)
-    second.opened(Session(16_000, 16_000), 0.0)
+    one, other = Session(), Session()
+    first.opened(one, 0.0)
+    second.opened(other, 0.0)
+    one.received, one.decoded = 32_000, 16_000
+    other.received, other.decoded = 16_000, 16_000
     assert scraped(metrics)["streams_active", ("v1", "transcribe")] == 1
     second.ended(1000, "", 1.0)
     values = scraped(metrics)
