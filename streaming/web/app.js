@@ -191,7 +191,7 @@ const toggleMute = () => listening.mute(!listening.session?.muted);
 function bindControls() {
   $("start").addEventListener("click", () => (listening.session ? listening.stop() : listening.start()));
   $("mute").addEventListener("click", toggleMute);
-  $("full").addEventListener("click", toggleFull);
+  for (const id of ["full", "leave"]) $(id).addEventListener("click", toggleFull);
   $("open").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", ({ target }) => {
     openRecording(target.files[0]);

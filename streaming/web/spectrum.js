@@ -7,7 +7,7 @@ const WINDOW_S = 0.025;
 const LOW_HZ = 70;
 const HIGH_HZ = 7600;
 const FLOOR_DB = -95; // full-scale sine = about 0
-const CEILING_DB = -25;
+const CEILING_DB = -20;
 
 const mel = (hz) => 2595 * Math.log10(1 + hz / 700);
 const hertz = (m) => 700 * (10 ** (m / 2595) - 1);

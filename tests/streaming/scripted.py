@@ -44,7 +44,7 @@ class Said:
                 "word": text,
                 "start": round(start, 2),
                 "end": round(end, 2),
-                "conf": 0.99 if i % 3 else 0.55,
+                "conf": 0.99 if i % 7 != 3 else 0.55,
             }
             for i, (text, (start, end)) in enumerate(zip(texts, times, strict=True))
             if start < before
