@@ -10,6 +10,7 @@ from audiomamba.kernels.norm import norm
 from audiomamba.nn.config import LayerConfig
 from audiomamba.nn.feedforward import FeedForward, FeedForwardState
 from audiomamba.nn.mixer import Mixer, MixerState
+from audiomamba.nn.ssd import SsdMixer
 
 __all__ = ["Block", "BlockState", "Norm"]
 
@@ -39,6 +40,12 @@ class Norm(nn.Module):
         return (y if gain is None else y * (1 + gain).to(y.dtype)), residual
 
 
+def _mixer(width: int, config: LayerConfig, eps: float) -> Mixer | SsdMixer:
+    if config.dynamics == "ssd":
+        return SsdMixer(width, config, eps=eps)
+    return Mixer(width, config)
+
+
 class Block(nn.Module):
     """``r += x; x = mixer(norm(r)); r += x; x = ffn(norm(r))``.
 
@@ -50,7 +57,7 @@ class Block(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.norm = Norm(width, eps)
-        self.mixer = Mixer(width, config)
+        self.mixer = _mixer(width, config, eps)
         self.has_ffn = config.ffn > 0
         if self.has_ffn:
             self.ffn_norm = Norm(width, eps)

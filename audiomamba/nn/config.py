@@ -1,8 +1,9 @@
 """What a stack is made of: one entry a run of equal layers.
 
 The switch the project is named for is ``dynamics``, one word a layer: ``lti`` (S4D; right for
-waveforms and the first acoustic layers) or ``selective`` (S6; right once the signal is compressed
-or tokenised). Block, state protocol and checkpoint format stay the same.
+waveforms and the first acoustic layers), ``selective`` (S6; right once the signal is compressed
+or tokenised) or ``ssd`` (Mamba-2: selective, one decay a head, large states). Block, state protocol
+and checkpoint format stay the same.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from audiomamba.errors import ConfigError
 
 __all__ = ["Dynamics", "LayerConfig", "StackConfig"]
 
-Dynamics = Literal["lti", "selective"]
+Dynamics = Literal["lti", "selective", "ssd"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -28,12 +29,16 @@ class LayerConfig:
     dt_rank: int = 0  # of the projection that makes the step size; 0 = width / 16, rounded up
     dt_min: float = 1e-3  # smallest step size at the start, in frames
     dt_max: float = 1e-1  # largest step size at the start, in frames
+    dt_floor: float = 0.0  # least step size at any time, in frames; ssd alone
+    dt_ceiling: float = 0.0  # largest step size at any time, in frames; 0 = no limit; ssd alone
     discretization: Literal["zoh", "bilinear"] = "zoh"  # lti alone
+    head_width: int = 64  # channels that share a decay; ssd alone
+    groups: int = 1  # of heads that share the projections of the state; ssd alone
     ffn: float = 2.0  # width of the feed-forward part over that of the stack; 0 = none
     ffn_conv_taps: int = 0  # of the causal convolution on its gate; 0 = none
 
     def __post_init__(self) -> None:
-        for name in ("count", "expand", "state_size", "conv_taps"):
+        for name in ("count", "expand", "state_size", "conv_taps", "head_width", "groups"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"layer: {name} must be at least 1, got {getattr(self, name)}")
         if self.dynamics == "lti" and self.values == "complex" and self.state_size % 2:

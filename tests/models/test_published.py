@@ -24,16 +24,32 @@ def transformers() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [p for p in sys.path if Path(p or ".").resolve() != ROOT])
         module = pytest.importorskip("transformers")
-        importlib.import_module("transformers.models.mamba.modeling_mamba")
+        for name in ("mamba", "mamba2"):
+            importlib.import_module(f"transformers.models.{name}.modeling_{name}")
     return module
 
 
-def _hugging_face(transformers: Any, folder: Path) -> tuple[torch.nn.Module, Tensor]:
+SHAPE = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 2}
+MAMBA = {"state_size": 8, "use_mambapy": False}
+MAMBA_2 = {
+    "state_size": 8,
+    "head_dim": 16,
+    "num_heads": 4,
+    "n_groups": 2,
+    "chunk_size": 8,
+    "time_step_limit": (0.01, 0.9),
+}
+
+
+def _theirs(transformers: Any, kind: str, folder: Path) -> tuple[torch.nn.Module, Tensor]:
+    """A model of Hugging Face's with random weights, saved to a folder, and tokens for it."""
     torch.manual_seed(0)
-    config = transformers.MambaConfig(
-        vocab_size=61, hidden_size=32, num_hidden_layers=2, state_size=8, use_mambapy=False
-    )
-    model = transformers.MambaForCausalLM(config).eval()
+    if kind == "mamba":
+        config = transformers.MambaConfig(**SHAPE, **MAMBA)
+        model = transformers.MambaForCausalLM(config).eval()
+    else:
+        config = transformers.Mamba2Config(**SHAPE, **MAMBA_2)
+        model = transformers.Mamba2ForCausalLM(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # its own start leaves many at zero
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -42,16 +58,33 @@ def _hugging_face(transformers: Any, folder: Path) -> tuple[torch.nn.Module, Ten
 
 
 @torch.no_grad()
-def test_hugging_faces_mamba_gives_the_same_logits(transformers: Any, tmp_path: Path) -> None:
-    theirs, tokens = _hugging_face(transformers, tmp_path)
-    ours = load_published(tmp_path)
-    logits, _ = ours(tokens)
+@pytest.mark.parametrize("kind", ["mamba", "mamba2"])
+def test_hugging_faces_checkpoint_gives_the_same_logits(
+    transformers: Any, tmp_path: Path, kind: str
+) -> None:
+    theirs, tokens = _theirs(transformers, kind, tmp_path)
+    logits, _ = load_published(tmp_path)(tokens)
     assert relative_error(logits, theirs(tokens).logits) < 1e-5
 
 
+SSM = {
+    "mamba": {"d_state": 8},
+    "mamba2": {
+        "layer": "Mamba2",
+        "d_state": 8,
+        "headdim": 16,
+        "ngroups": 2,
+        "dt_limit": [0.01, 0.9],
+    },
+}
+
+
 @torch.no_grad()
-def test_state_spaces_mamba_gives_the_same_logits(transformers: Any, tmp_path: Path) -> None:
-    theirs, tokens = _hugging_face(transformers, tmp_path / "hf")
+@pytest.mark.parametrize("kind", ["mamba", "mamba2"])
+def test_state_spaces_checkpoint_gives_the_same_logits(
+    transformers: Any, tmp_path: Path, kind: str
+) -> None:
+    theirs, tokens = _theirs(transformers, kind, tmp_path / "hf")
     weights = {
         name.replace("backbone.embeddings.", "backbone.embedding."): tensor
         for name, tensor in theirs.state_dict().items()
@@ -61,11 +94,12 @@ def test_state_spaces_mamba_gives_the_same_logits(transformers: Any, tmp_path: P
         "d_model": 32,
         "n_layer": 2,
         "vocab_size": 61,
-        "ssm_cfg": {"d_state": 8},
+        "ssm_cfg": SSM[kind],
         "rms_norm": True,
         "residual_in_fp32": True,
         "fused_add_norm": True,
         "pad_vocab_size_multiple": 1,
+        "tie_embeddings": kind == "mamba",
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     logits, _ = load_published(tmp_path)(tokens)
@@ -73,11 +107,14 @@ def test_state_spaces_mamba_gives_the_same_logits(transformers: Any, tmp_path: P
 
 
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(
-        json.dumps({"d_model": 8, "n_layer": 1, "vocab_size": 8, "ssm_cfg": {"layer": "Mamba2"}})
-    )
-    with pytest.raises(ModelError, match="Mamba-1"):
-        load_published(tmp_path)
+    for ssm, message in (
+        ({"layer": "Mamba3"}, "Mamba-1 or Mamba-2"),
+        ({"layer": "Mamba2", "rmsnorm": False}, "rmsnorm=False"),
+    ):
+        config = {"d_model": 8, "n_layer": 1, "vocab_size": 8, "ssm_cfg": ssm}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ModelError, match=message):
+            load_published(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="neither"):
         load_published(tmp_path)
