@@ -210,6 +210,8 @@ class Connection:
             resume_at_sample=past.at_sample if past else 0,
         )
         self._dialect.opened(ready, _now(), past.dialect if past else None)
+        if past is None and self._streams.durable:
+            await self._streams.keep(Past(self._stream_id, None, self._dialect.past(), 0))
         if settings.resume and past is None:
             message = "the stream is not known here any more; a new one begins"
             self._dialect.emit(events.Warned("resume_unavailable", message), _now())
@@ -226,7 +228,7 @@ class Connection:
         if past is not None:
             self._stream_id = past.stream_id
             try:
-                if past.session is not None:
+                if not past.ended:
                     self._session = self._service.open(settings, self._notify, past.session)
             except StateError as error:
                 why, past = str(error), None
@@ -337,7 +339,7 @@ class Connection:
                 self._dialect.emit(event, _now())
                 if self._session is not None and self._dialect.resumable:
                     at, past = self._session.received, self._dialect.past()
-                    await self._streams.keep(Past(self._stream_id, None, past, at))
+                    await self._streams.keep(Past(self._stream_id, None, past, at, ended=True))
             case _:
                 self._dialect.emit(event, _now())
 

@@ -8,7 +8,7 @@ from audiomamba.streaming.protocol import events, requests
 from audiomamba.streaming.protocol.carry import SampleCarry
 from audiomamba.streaming.protocol.dialect import Close, Outgoing, internal_error
 from audiomamba.streaming.protocol.settings import StreamSettings
-from audiomamba.streaming.protocol.v1 import messages
+from audiomamba.streaming.protocol.v1 import messages, wire
 from audiomamba.streaming.protocol.v1.journal import Journal
 from audiomamba.streaming.protocol.v1.table import REFUSALS, TRANSITIONS, Input, State
 
@@ -94,17 +94,10 @@ class Machine:
 
     def opened(self, ready: events.Ready, now: float, past: dict[str, Any] | None = None) -> None:
         self._move(Input.OPENED)
-        seen = self.settings.resume.last_seq if self.settings.resume else 0
-        if past is not None:
-            self._journal.load(past["journal"], seen)
-            self._samples, self._finals = ready.resume_at_sample, int(past["finals"])
-        self._send(ready)
-        self._outgoing += self._journal.after(seen) if past is not None else []
-        if past is not None and past["done"]:
-            self._outgoing.append(Close(1000, "finished"))
-            self._move(Input.FINISH)
-            self._move(Input.DRAINED)
-            return
+        if past is None:
+            self._send(ready)
+        else:
+            self._go_on(ready, past)
         for note in self._notes:
             self._send(events.Warned("unknown_field", note))
         self._metrics_at = now + self._metrics_s if self._metrics_s else None
@@ -157,6 +150,20 @@ class Machine:
     def outgoing(self) -> list[Outgoing]:
         out, self._outgoing = self._outgoing, []
         return out
+
+    def _go_on(self, ready: events.Ready, past: dict[str, Any]) -> None:
+        seen = self.settings.resume.last_seq if self.settings.resume else 0
+        self._journal.load(past["journal"], seen)
+        self._samples, self._finals = ready.resume_at_sample, int(past["finals"])
+        # Numbered as the last event that the client saw: with a number of its own it would hide
+        # those that follow from a client that loses this connection too, before they reach it.
+        self._outgoing.append(wire.encode(ready, seen, self.settings.results))
+        self._outgoing += self._journal.after(seen)
+        if past["done"]:
+            self._done = True
+            self._outgoing.append(Close(1000, "finished"))
+            self._move(Input.FINISH)
+            self._move(Input.DRAINED)
 
     def _text(self, text: str, now: float) -> list[requests.Request]:
         size = len(text.encode(errors="surrogatepass"))

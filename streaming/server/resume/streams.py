@@ -17,6 +17,7 @@ __all__ = ["Holder", "Past", "Streams", "open_streams"]
 
 log = logging.getLogger(__name__)
 
+STORED = ("session", "dialect", "at_sample", "ended")
 TAKE_OVER_S = 10.0
 """How long the holder of a stream may take to let go of it."""
 
@@ -44,15 +45,17 @@ class Past:
 
     Attributes:
         stream_id: Its name.
-        session: State of the session; None where it has ended.
+        session: State of the session; None before its first sample, and where it has ended.
         dialect: State of the dialect.
         at_sample: The first sample that it has not heard.
+        ended: Whether it has said its last word.
     """
 
     stream_id: str
     session: dict[str, Any] | None
     dialect: dict[str, Any]
     at_sample: int
+    ended: bool = False
 
 
 class Streams:
@@ -127,14 +130,14 @@ class Streams:
             kept = await asyncio.to_thread(self._read, stream_id)
             if kept is None:
                 return None
-            return Past(stream_id, kept["session"], kept["dialect"], kept["at"])
-        except (OSError, StateError, KeyError) as error:
+            return Past(stream_id, **kept)
+        except (OSError, StateError, TypeError) as error:
             log.warning("stream %s cannot be gone on with: %s", stream_id, error)
             return None
 
     async def keep(self, past: Past) -> bool:
         """Keep this of a stream in the place of what was kept; False where that fails."""
-        tree = {"session": past.session, "dialect": past.dialect, "at": past.at_sample}
+        tree = {name: getattr(past, name) for name in STORED}
         began = time.perf_counter()
         try:
             await asyncio.to_thread(self._write, past.stream_id, tree)
