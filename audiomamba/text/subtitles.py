@@ -1,54 +1,80 @@
-"""Words with times to subtitles: SubRip and WebVTT."""
+"""Words with times to subtitles: SubRip and WebVTT.
 
-from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+The usual rule of broadcasters: at most two lines of 42 characters, 1 to 7 seconds on the screen,
+never two captions at once. Captions are made as words come, one caption behind them.
+
+Source of the formats: WebVTT, W3C Candidate Recommendation 2019, section 4; SubRip has none, its
+players want numbers from 1, times with a comma and an empty line after each caption.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from audiomamba.text.events import Word
 
-__all__ = ["srt", "vtt"]
+__all__ = ["Caption", "captions", "srt", "srt_parts", "vtt", "vtt_parts"]
 
 COLUMNS = 42  # of a line
 LINES = 2  # of a caption
 LONGEST_S = 7.0  # a caption stays at most so long
-SHORTEST_S = 1.0  # and at least so long, where the next one leaves room
+SHORTEST_S = 1.0  # and at least so long
 PAUSE_S = 1.0  # a pause of this length starts a new caption
 
 
-def srt(words: Sequence[Word]) -> str:
-    """SubRip text; players want a number, times with a comma and an empty line a caption."""
-    return "".join(
-        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n\n"
-        for number, (start, end, text) in enumerate(_captions(words), 1)
-    )
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What is on the screen from ``start`` to ``end``, in seconds."""
+
+    start: float
+    end: float
+    lines: tuple[str, ...]
 
 
-def vtt(words: Sequence[Word]) -> str:
+def srt(words: Iterable[Word]) -> str:
+    """SubRip text."""
+    return "".join(srt_parts(words))
+
+
+def vtt(words: Iterable[Word]) -> str:
     """WebVTT text."""
-    cues = (
-        f"{_clock(start, '.')} --> {_clock(end, '.')}\n{text}\n\n"
-        for start, end, text in _captions(words)
-    )
-    return "WEBVTT\n\n" + "".join(cues)
+    return "".join(vtt_parts(words))
 
 
-def _captions(words: Sequence[Word]) -> Iterator[tuple[float, float, str]]:
-    """Start, end and text of each caption."""
-    groups = list(_groups(words))
-    for group, following in zip_longest(groups, groups[1:]):
-        start, end = group[0].start, max(group[-1].end, group[0].start + SHORTEST_S)
+def srt_parts(words: Iterable[Word]) -> Iterator[str]:
+    """SubRip text, a caption a part."""
+    for number, caption in enumerate(captions(words), 1):
+        text = "\n".join(caption.lines).replace("-->", "->")  # an arrow is the format's own
+        yield f"{number}\n{_clock(caption.start, ',')} --> {_clock(caption.end, ',')}\n{text}\n\n"
+
+
+def vtt_parts(words: Iterable[Word]) -> Iterator[str]:
+    """WebVTT text: its header, then a caption a part."""
+    yield "WEBVTT\n\n"
+    for caption in captions(words):
+        text = "\n".join(caption.lines)
+        for plain, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+            text = text.replace(plain, written)
+        yield f"{_clock(caption.start, '.')} --> {_clock(caption.end, '.')}\n{text}\n\n"
+
+
+def captions(words: Iterable[Word]) -> Iterator[Caption]:
+    """Captions in order, each as soon as the word is known that begins the next one."""
+    free = 0.0  # from when on the screen is empty
+    for group, following in _with_next(_unhurried(_groups(words))):
+        start = max(group[0].start, free)
+        shortest = start + SHORTEST_S
+        end = max(group[-1].end, shortest)
         if following is not None:
-            end = min(end, following[0].start)
-        yield start, max(end, start + 0.001), "\n".join(_wrap(group))
+            # Where words come too fast for a second a caption, the next one waits for its turn.
+            end = min(end, max(following[0].start, shortest))
+        free = min(end, start + LONGEST_S)
+        yield Caption(start, free, tuple(_wrap(group)))
 
 
-def _groups(words: Sequence[Word]) -> Iterator[list[Word]]:
+def _groups(words: Iterable[Word]) -> Iterator[list[Word]]:
     group: list[Word] = []
     for word in words:
-        if group and (
-            len(_wrap([*group, word])) > LINES
-            or word.end - group[0].start > LONGEST_S
-            or word.start - group[-1].end >= PAUSE_S
-        ):
+        if group and (word.start - group[-1].end >= PAUSE_S or not _fits([*group, word])):
             yield group
             group = []
         group.append(word)
@@ -56,7 +82,36 @@ def _groups(words: Sequence[Word]) -> Iterator[list[Word]]:
         yield group
 
 
-def _wrap(words: Sequence[Word]) -> list[str]:
+def _unhurried(groups: Iterable[list[Word]]) -> Iterator[list[Word]]:
+    """A group that would be gone within a second is put together with the next, if that fits."""
+    last: list[Word] | None = None
+    for group in groups:
+        if last is None:
+            last = group
+        elif group[0].start - last[0].start < SHORTEST_S and _fits([*last, *group]):
+            last = [*last, *group]
+        else:
+            yield last
+            last = group
+    if last is not None:
+        yield last
+
+
+def _with_next(groups: Iterable[list[Word]]) -> Iterator[tuple[list[Word], list[Word] | None]]:
+    last: list[Word] | None = None
+    for group in groups:
+        if last is not None:
+            yield last, group
+        last = group
+    if last is not None:
+        yield last, None
+
+
+def _fits(words: list[Word]) -> bool:
+    return len(_wrap(words)) <= LINES and words[-1].end - words[0].start <= LONGEST_S
+
+
+def _wrap(words: list[Word]) -> list[str]:
     lines = [""]
     for word in words:
         joined = f"{lines[-1]} {word.word}".lstrip()
