@@ -1,4 +1,4 @@
-"""``audiomamba train``: train a transcriber as conf/ and the overrides say."""
+"""``audiomamba train``: train a model as conf/ and the overrides say."""
 
 import argparse
 import time
@@ -10,6 +10,8 @@ EXAMPLES = """examples:
       'data.synthetic=[corpora/kokoro]' 'data.real=[corpora/train]'
   audiomamba train experiment=listen_en train.budget_s=1800 train.out=runs/a train.resume=last ...
   torchrun --nproc-per-node 8 -m audiomamba.cli.main train experiment=listen_en ...
+  audiomamba train experiment=wave_digits train.budget_s=1800 train.out=runs/digits \\
+      'data.manifests=[data/digits.jsonl]'
   audiomamba train --show experiment=miniature
 
 Overrides are Hydra's: KEY=VALUE, or GROUP=FILE for experiment, model, data and train. The run's
@@ -21,8 +23,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to the parser."""
     command = commands.add_parser(
         "train",
-        help="train a transcriber",
-        description="Train a transcriber within a budget of wall time or steps.",
+        help="train a model",
+        description="Train a recogniser or a waveform model within a budget of time or steps.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

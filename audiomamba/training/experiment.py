@@ -21,6 +21,8 @@ from audiomamba.training.evaluation import Evaluator
 from audiomamba.training.loop import Run
 from audiomamba.training.parallel import Parallel
 from audiomamba.training.transcription import Transcription
+from audiomamba.training.wave.config import WaveExperiment
+from audiomamba.training.wave.run import train_wave
 
 __all__ = ["DataConfig", "ExperimentConfig", "compose", "train"]
 
@@ -38,18 +40,19 @@ class DataConfig:
 
 @dataclass(kw_only=True, slots=True)
 class ExperimentConfig:
-    """What conf/ composes: a model's shape, data, and a way of training."""
+    """What conf/ composes for a transcriber: its shape, data, and a way of training."""
 
+    kind: str = "transcriber"
     model: TranscriberConfig = field(default_factory=TranscriberConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1))
 
 
-def compose(overrides: Sequence[str]) -> ExperimentConfig:
+def compose(overrides: Sequence[str]) -> ExperimentConfig | WaveExperiment:
     """Compose conf/training.yaml with Hydra overrides such as ``experiment=miniature``.
 
     The dataclasses' defaults are the schema, so files hold the differences alone and an unknown key
-    is refused wherever it comes from.
+    is refused wherever it comes from. An experiment may choose another schema than a transcriber's.
 
     Raises:
         ConfigError: an override cannot be read, a key is unknown, a value is out of range.
@@ -61,9 +64,10 @@ def compose(overrides: Sequence[str]) -> ExperimentConfig:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    schema = to_mapping(ExperimentConfig())
-    schema["train"]["steps"] = 0
-    ConfigStore.instance().store(name="training_schema", node=schema)
+    for name, cls in SCHEMAS.items():
+        schema = to_mapping(cls())
+        schema["train"]["steps"] = 0
+        ConfigStore.instance().store(group="schema", name=name, node=schema, package="_global_")
     try:
         with initialize_config_module("audiomamba.conf", version_base="1.3"):
             tree = hydra_compose("training", overrides=list(overrides))
@@ -72,10 +76,17 @@ def compose(overrides: Sequence[str]) -> ExperimentConfig:
         raise ConfigError(_one_line(error)) from None
     if not isinstance(plain, dict):
         raise ConfigError(f"configuration: wants a mapping, got {type(plain).__name__}")
-    return from_mapping(ExperimentConfig, {str(key): value for key, value in plain.items()})
+    values = {str(key): value for key, value in plain.items()}
+    return from_mapping(SCHEMAS[values["kind"]], values)
 
 
-def train(config: ExperimentConfig, *, started: float | None = None) -> Progress:
+SCHEMAS: dict[str, type[ExperimentConfig] | type[WaveExperiment]] = {
+    "transcriber": ExperimentConfig,
+    "wave": WaveExperiment,
+}
+
+
+def train(config: ExperimentConfig | WaveExperiment, *, started: float | None = None) -> Progress:
     """Build everything ``config`` names and train.
 
     Args:
@@ -87,6 +98,8 @@ def train(config: ExperimentConfig, *, started: float | None = None) -> Progress
         AudioError: a corpus or a manifest cannot be read.
     """
     started = time.monotonic() if started is None else started
+    if isinstance(config, WaveExperiment):
+        return train_wave(config, started=started)[0]
     parallel = Parallel.from_environment(config.train.device)
     try:
         tokenizer = Path(config.train.tokenizer or SHIPPED / DEFAULT / "tokenizer.model")

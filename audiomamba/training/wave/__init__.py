@@ -1,0 +1,1 @@
+"""Training of waveform models: recordings and made sound, crops, bits a sample, the ablation."""

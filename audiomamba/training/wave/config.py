@@ -1,0 +1,68 @@
+"""What the training of a waveform model is made of, apart from its shape."""
+
+from dataclasses import dataclass, field
+
+from audiomamba.errors import ConfigError
+from audiomamba.models.wave.config import WaveConfig
+from audiomamba.training.config import RunConfig
+
+__all__ = ["MadeConfig", "WaveDataConfig", "WaveExperiment", "WaveRunConfig"]
+
+
+@dataclass(kw_only=True, slots=True)
+class MadeConfig:
+    """Sound made by rule (training/wave/procedural.py)."""
+
+    minutes: float = 0.0  # of each of the two kinds; 0 = none
+    kinds: list[str] = field(default_factory=lambda: ["music", "ambience"])
+    piece_s: float = 60.0  # length of one piece
+
+
+@dataclass(kw_only=True, slots=True)
+class WaveDataConfig:
+    """Recordings, and how rows of a batch are cut out of them."""
+
+    manifests: list[str] = field(default_factory=list)  # .jsonl, recordings in a .tar or beside
+    corpora: list[str] = field(default_factory=list)  # folders of training/corpus.py
+    made: MadeConfig = field(default_factory=MadeConfig)
+    labels: list[str] = field(default_factory=list)  # take these alone; none: all there are
+    peak: float = 0.0  # every recording is brought to this peak; 0 = left as it is
+    held_out_takes: int = 5  # records with an `index` below this are measured on alone
+    held_out_every: int = 20  # of records without index and split, each so-manyth
+    length: int = 8_192  # samples a row and step
+    carry: int = 1  # steps over which a row goes on in its recording, its state handed on
+    batch: int = 64  # rows
+    lead_s: float = 0.05  # most silence before a recording
+    tail_s: float = 0.1  # silence after a recording that the model shall learn
+    gain_db: float = 0.0  # loudness is drawn within plus and minus this
+    speed: float = 0.0  # speed is drawn within one plus and minus this
+    drop_label: float = 0.1  # share of rows that are not told what is said
+    drop_speaker: float = 0.1  # share of rows that are not told who speaks
+
+    def __post_init__(self) -> None:
+        for name in ("length", "carry", "batch", "held_out_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"data.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("drop_label", "drop_speaker", "peak"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"data.{name} must be in 0..1, got {getattr(self, name)}")
+        if not 0 <= self.speed < 0.5:
+            raise ConfigError(f"data.speed must be in 0..0.5, got {self.speed}")
+
+
+@dataclass(kw_only=True, slots=True)
+class WaveRunConfig(RunConfig):
+    """A run of a waveform model."""
+
+    evaluate_every_s: float = 120.0  # wall seconds from one measure to the next; 0 = at the end
+    evaluate_takes: int = 200  # held-out recordings, or windows of them, that are measured
+
+
+@dataclass(kw_only=True, slots=True)
+class WaveExperiment:
+    """What conf/ composes for a waveform model."""
+
+    kind: str = "wave"
+    model: WaveConfig = field(default_factory=WaveConfig)
+    data: WaveDataConfig = field(default_factory=WaveDataConfig)
+    train: WaveRunConfig = field(default_factory=lambda: WaveRunConfig(steps=1))

@@ -1,0 +1,97 @@
+"""From the configuration of a waveform experiment to its run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from audiomamba.audio.mulaw import compand
+from audiomamba.config import to_mapping
+from audiomamba.errors import ConfigError
+from audiomamba.models.wave.model import Wave
+from audiomamba.training.checkpointing import Progress
+from audiomamba.training.loop import Run
+from audiomamba.training.parallel import Parallel
+from audiomamba.training.wave.batches import Crops
+from audiomamba.training.wave.config import WaveDataConfig, WaveExperiment
+from audiomamba.training.wave.measure import BitsMeter
+from audiomamba.training.wave.objective import Waveform
+from audiomamba.training.wave.procedural import make
+from audiomamba.training.wave.takes import Take, read_corpus, read_manifest
+
+__all__ = ["gather_takes", "prepare", "train_wave"]
+
+
+def train_wave(
+    config: WaveExperiment, *, started: float | None = None, takes: Sequence[Take] | None = None
+) -> tuple[Progress, Waveform]:
+    """Build everything ``config`` names and train; labels and speakers may come from the data.
+
+    Args:
+        config: The experiment; labels and speakers are filled in.
+        started: ``time.monotonic()`` at the start of the command, from where the budget counts.
+        takes: Recordings already read, for runs that share them.
+
+    Raises:
+        ConfigError: there is nothing to train on, or the output would be overwritten.
+        AudioError: a recording or a manifest cannot be read.
+    """
+    parallel = Parallel.from_environment(config.train.device)
+    try:
+        if takes is None:
+            takes = gather_takes(config.data, config.model.sample_rate)
+        objective = prepare(config, takes, parallel)
+        recipe = to_mapping(config)
+        run = Run(objective, config.train, parallel, started=started, recipe=recipe)
+        return run.run(), objective
+    finally:
+        parallel.close()
+
+
+def gather_takes(data: WaveDataConfig, sample_rate: int) -> list[Take]:
+    """All recordings that ``data`` names, and sound made by rule, each 20th piece held out."""
+    takes: list[Take] = []
+    for manifest in data.manifests:
+        takes += read_manifest(Path(manifest), data, sample_rate)
+    for folder in data.corpora:
+        takes += read_corpus(Path(folder), data, sample_rate)
+    pieces = max(2, round(data.made.minutes * 60 / data.made.piece_s)) if data.made.minutes else 0
+    for kind in data.made.kinds:
+        for seed in range(pieces):
+            codes = compand(make(kind, seed, data.made.piece_s, sample_rate))
+            takes.append(Take(codes, kind, None, held_out=seed % 20 == 1))
+    return takes
+
+
+def prepare(config: WaveExperiment, takes: Sequence[Take], parallel: Parallel) -> Waveform:
+    """Model, batches and measure of an experiment over ``takes``."""
+    model, data, train = config.model, config.data, config.train
+    trained = [take for take in takes if not take.held_out]
+    model.labels = model.labels or sorted({take.label for take in trained if take.label})
+    model.speakers = model.speakers or sorted({take.speaker for take in trained if take.speaker})
+    if data.length % model.period:
+        raise ConfigError(
+            f"data.length must be a multiple of {model.period} (model.pools), got {data.length}"
+        )
+    torch.manual_seed(train.seed)
+    wave = Wave(model).to(parallel.device)
+    crops = Crops(
+        takes,
+        data,
+        labels=model.labels,
+        speakers=model.speakers,
+        sample_rate=model.sample_rate,
+        device=parallel.device,
+        seed=train.seed * parallel.world + parallel.rank,
+    )
+    meter = BitsMeter(
+        takes,
+        labels=model.labels,
+        speakers=model.speakers,
+        length=data.length,
+        batch=data.batch,
+        most=train.evaluate_takes,
+        period=model.period,
+        device=parallel.device,
+    )
+    return Waveform(wave, crops, data, train, parallel, meter=meter)

@@ -1,0 +1,147 @@
+"""Recordings with what is said and by whom, as classes of samples at the model's rate.
+
+A manifest is a ``.jsonl`` file with a record a recording: ``path`` (in the tar of the same name
+beside it, else a file relative to the manifest) and, where they apply, ``start`` and ``end`` in
+samples of the file, ``label`` (or ``text``), ``speaker``, ``split`` and ``index``. Records of the
+split ``dev`` and the first takes (``index``) of each are held out; where neither is said, each
+so-manyth record is.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiomamba.audio.mulaw import compand
+from audiomamba.audio.resample import Resampler
+from audiomamba.errors import AudioError
+from audiomamba.models.wave.model import NOBODY
+from audiomamba.training.corpus import SAMPLE_RATE, Corpus
+from audiomamba.training.wave.config import WaveDataConfig
+
+__all__ = ["Take", "numbers", "read_corpus", "read_manifest"]
+
+_MOST_GAIN = 30.0  # silence is not raised to a peak
+
+Record = dict[str, Any]
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """One recording."""
+
+    codes: NDArray[np.uint8]  # (n,)
+    label: str | None
+    speaker: str | None
+    held_out: bool
+    known_speaker: bool = True  # whether recordings of the speaker are trained on
+
+
+def read_manifest(manifest: Path, data: WaveDataConfig, sample_rate: int) -> list[Take]:
+    """The recordings of a manifest.
+
+    Raises:
+        AudioError: the manifest or a recording is missing or cannot be read.
+    """
+    by_path: dict[str, list[tuple[int, Record]]] = {}
+    try:
+        lines = manifest.read_text(encoding="utf-8").splitlines()
+        for number, record in enumerate(map(json.loads, filter(None, lines))):
+            if not data.labels or _label(record) in data.labels:
+                by_path.setdefault(record["path"], []).append((number, record))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AudioError(f"{manifest}: cannot be read as a manifest ({error!r})") from None
+    takes: list[Take] = []
+    for name, encoded in _files(manifest, list(by_path)):
+        takes += _cut(name, encoded, by_path[name], data, sample_rate)
+    return takes
+
+
+def read_corpus(folder: Path, data: WaveDataConfig, sample_rate: int) -> list[Take]:
+    """The utterances of a corpus (training/corpus.py); what was said is the label."""
+    corpus = Corpus(folder)
+    takes: list[Take] = []
+    for number, utterance in enumerate(corpus):
+        label = utterance.text or None
+        if data.labels and label not in data.labels:
+            continue
+        sound: Samples = utterance.audio.astype(np.float32) / np.float32(32_768)
+        samples = _resampled(sound, SAMPLE_RATE, sample_rate)
+        held_out = number % data.held_out_every == 0
+        takes.append(Take(_codes(samples, data), label, utterance.speaker, held_out))
+    return takes
+
+
+def numbers(names: Sequence[str | None], known: Sequence[str]) -> Tensor:
+    """Ids ``(n,)`` int64 of names in ``known``, ``NOBODY`` where there is none."""
+    index = {name: number for number, name in enumerate(known)}
+    return torch.tensor([NOBODY if name is None else index.get(name, NOBODY) for name in names])
+
+
+def _files(manifest: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    tar = manifest.with_suffix(".tar")
+    try:
+        if tar.is_file():
+            with tarfile.open(tar) as archive:
+                for name in names:
+                    member = archive.extractfile(name)
+                    if member is None:
+                        raise KeyError(name)
+                    yield name, member.read()
+        else:
+            for name in names:
+                yield name, (manifest.parent / name).read_bytes()
+    except (OSError, KeyError, tarfile.TarError) as error:
+        raise AudioError(f"{manifest}: a recording is missing ({error})") from None
+
+
+def _cut(
+    name: str,
+    encoded: bytes,
+    records: list[tuple[int, Record]],
+    data: WaveDataConfig,
+    sample_rate: int,
+) -> Iterator[Take]:
+    try:
+        frames, rate = soundfile.read(io.BytesIO(encoded), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{name}: cannot be read as audio ({error.error_string})") from None
+    whole: Samples = frames.mean(axis=1)
+    for number, record in records:
+        samples = _resampled(
+            whole[record.get("start", 0) : record.get("end", len(whole))], rate, sample_rate
+        )
+        dev = record.get("split") == "dev"
+        if "index" in record:
+            held_out = dev or record["index"] < data.held_out_takes
+        else:
+            held_out = dev or ("split" not in record and number % data.held_out_every == 0)
+        speaker = record.get("speaker")
+        yield Take(_codes(samples, data), _label(record), speaker, held_out, not dev)
+
+
+def _label(record: Record) -> str | None:
+    label = record.get("label") or record.get("text")
+    return None if label is None else str(label)
+
+
+def _resampled(samples: Samples, rate: int, wanted: int) -> Samples:
+    resampler = Resampler(rate, wanted)
+    return np.concatenate([resampler.feed(samples), resampler.finish()])
+
+
+def _codes(samples: Samples, data: WaveDataConfig) -> NDArray[np.uint8]:
+    top = float(np.abs(samples).max(initial=0.0))
+    if data.peak and top > 0:
+        samples = samples * np.float32(min(data.peak / top, _MOST_GAIN))
+    return compand(samples)

@@ -1,0 +1,117 @@
+"""From a configuration to a checkpoint that makes sound."""
+
+import math
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import audiomamba
+from audiomamba.errors import ConfigError
+from audiomamba.models.wave.model import Wave
+from audiomamba.training.experiment import compose, train
+from audiomamba.training.gradients import FlatGradient
+from audiomamba.training.parallel import Parallel
+from audiomamba.training.wave.config import WaveDataConfig, WaveExperiment, WaveRunConfig
+from audiomamba.training.wave.run import gather_takes, prepare, train_wave
+from audiomamba.training.wave.takes import Take
+from tests.models.wave.tiny import tiny_config
+
+ALONE = Parallel(0, 1, torch.device("cpu"))
+
+
+def experiment(out: Path, steps: int, **data: object) -> WaveExperiment:
+    train = WaveRunConfig(out=str(out), steps=steps, device="cpu", precision="float32")
+    train.optimizer.lr, train.optimizer.warmup_steps, train.optimizer.decay_share = 1e-2, 1, 0.0
+    train.optimizer.rewarm_steps = 0
+    settings = {"length": 48, "batch": 4, "lead_s": 0.0} | data
+    return WaveExperiment(
+        model=tiny_config(labels=[], speakers=[]),
+        data=WaveDataConfig(**settings),  # type: ignore[arg-type]
+        train=train,
+    )
+
+
+def takes() -> list[Take]:
+    wave = np.tile(np.arange(100, 148, 4, dtype=np.uint8), 30)
+    return [Take(wave, "saw", "machine", held_out, held_out) for held_out in (False, True)]
+
+
+@pytest.mark.slow
+def test_an_experiment_writes_a_checkpoint_that_makes_sound(tmp_path: Path) -> None:
+    config = compose(["experiment=wave_miniature", "train.steps=2", f"train.out={tmp_path}"])
+    assert train(config).step == 2
+    model = audiomamba.load(str(tmp_path / "export"))
+    assert model.config.labels == ["ambience", "music"]
+    sound = np.concatenate(list(model.generate(seconds=0.1, label="music")))
+    assert sound.shape == (800,)
+
+
+def test_what_comes_again_and_again_is_learnt(tmp_path: Path) -> None:
+    _, objective = train_wave(experiment(tmp_path, 60), takes=takes())
+    assert objective.last_bits["all"] < 0.5 * math.log2(256)
+    assert objective.description["model"]["speakers"] == ["machine"]
+
+
+def test_a_run_taken_up_again_goes_on_with_its_rows(tmp_path: Path) -> None:
+    for carry in (1, 2):
+        parts, whole = tmp_path / f"parts{carry}", tmp_path / f"whole{carry}"
+        train_wave(experiment(parts, 2, carry=carry), takes=takes())
+        resumed = experiment(parts, 4, carry=carry)
+        resumed.train.resume = "last"
+        _, once = train_wave(experiment(whole, 4, carry=carry), takes=takes())
+        _, twice = train_wave(resumed, takes=takes())
+        for name, weight in once.model.state_dict().items():
+            torch.testing.assert_close(twice.model.state_dict()[name], weight, rtol=0, atol=1e-5)
+
+
+def test_a_state_that_is_handed_on_gives_the_loss_of_the_whole(tmp_path: Path) -> None:
+    """Two steps over halves of a row see what one step over the row sees."""
+    losses = []
+    for length, carry in ((96, 1), (48, 2)):
+        config = experiment(tmp_path, 1, length=length, carry=carry)
+        objective = prepare(config, takes(), ALONE)
+        objective.attach(FlatGradient(objective.model), nullcontext())
+        parts = [objective.step(objective.batch(step), 0.0) for step in range(carry)]
+        losses.append(float(torch.stack(parts).mean()))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_bits_are_measured_on_what_is_held_out(tmp_path: Path) -> None:
+    config = experiment(tmp_path, 1)
+    objective = prepare(config, takes(), ALONE)
+    with torch.no_grad():
+        objective.model.head.weight.zero_()
+        objective.model.head.bias.zero_()
+    weights = {name: p.detach() for name, p in objective.model.named_parameters()}
+    assert objective.evaluate(weights) == ["all 8.0000 bits"]
+    nothing = prepare(experiment(tmp_path, 1), takes()[:1], ALONE)
+    assert nothing.evaluate(weights) == []
+
+
+def test_sound_made_by_rule_has_its_kind_for_a_label_and_a_held_out_piece() -> None:
+    data = WaveDataConfig()
+    data.made.minutes, data.made.piece_s, data.made.kinds = 0.05, 1.0, ["ambience"]
+    made = gather_takes(data, 8_000)
+    assert [(t.label, len(t.codes), t.held_out) for t in made] == [
+        ("ambience", 8_000, False), ("ambience", 8_000, True), ("ambience", 8_000, False),
+    ]  # fmt: skip
+
+
+def test_rows_that_are_not_whole_periods_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="multiple of 6"):
+        prepare(experiment(tmp_path, 1, length=50), takes(), ALONE)
+
+
+@pytest.mark.parametrize(
+    ("override", "size"),
+    [("wave_digits", 2.26e6), ("wave_long", 3.56e6), ("model=wave_base", 6.27e6)],
+)
+def test_the_sizes_that_ship(override: str, size: float) -> None:
+    name = override if "=" not in override else "wave_digits"
+    config = compose([f"experiment={name}", "train.steps=1", *[override] * ("=" in override)])
+    assert isinstance(config, WaveExperiment)
+    config.model.labels = []
+    assert sum(p.numel() for p in Wave(config.model).parameters()) == pytest.approx(size, rel=0.02)
