@@ -89,7 +89,7 @@ class PcmDecoder:
 
     def __init__(self, encoding: Encoding, channels: int = 1) -> None:
         self.encoding, self.channels = encoding, channels
-        self._size = sample_bytes(encoding) * channels
+        self.frame_bytes = sample_bytes(encoding) * channels
         self._rest = b""
 
     def feed(self, data: bytes) -> Samples:
@@ -99,7 +99,7 @@ class PcmDecoder:
             AudioError: as of ``decode``; the bytes of that call are lost, no others.
         """
         data = self._rest + data
-        whole = len(data) - len(data) % self._size
+        whole = len(data) - len(data) % self.frame_bytes
         self._rest = data[whole:]
         samples = decode(data[:whole], self.encoding)
         return samples if self.channels == 1 else samples.reshape(-1, self.channels)

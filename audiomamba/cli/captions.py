@@ -7,14 +7,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-__all__ = ["Captions", "clock"]
+from audiomamba.cli.clock import clock
 
-
-def clock(seconds: float) -> str:
-    """``m:ss``, with hours where there are any."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+__all__ = ["Captions"]
 
 
 class Captions:

@@ -1,6 +1,6 @@
 """Listening: a trained transcriber, its vocabulary and a stream of words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -168,32 +168,39 @@ class Listener:
         Raises:
             AudioError: the file cannot be read as audio.
         """
-        finals: list[Final] = []
-        seconds = 0.0
-        for event in self._events(audio, sample_rate):
-            if isinstance(event, Final):
-                finals.append(event)
-            elif isinstance(event, float):
-                seconds = event
-        words = [word for final in finals for word in final.words]
-        return Transcript(" ".join(final.text for final in finals if final.text), words, seconds)
-
-    def _events(
-        self, audio: str | Path | NDArray[np.float32], sample_rate: int
-    ) -> Iterator[Event | float]:
-        """Events of the whole recording, and after them its length in seconds."""
-        if isinstance(audio, np.ndarray):
-            blocks: Iterator[tuple[int, Samples]] = iter([(sample_rate, audio)])
-        else:
-            blocks = files.stream(audio, READ_S)
-        stream: Stream | None = None
         samples, rate = 0, sample_rate
+
+        def counted() -> Iterator[tuple[int, Samples]]:
+            nonlocal samples, rate
+            for rate, block in _blocks(audio, sample_rate):
+                samples += len(block)
+                yield rate, block
+
+        finals = [event for event in self.events(counted()) if isinstance(event, Final)]
+        words = [word for final in finals for word in final.words]
+        text = " ".join(final.text for final in finals if final.text)
+        return Transcript(text, words, samples / rate)
+
+    def events(self, blocks: Iterable[tuple[int, Samples]]) -> Iterator[Event]:
+        """What is heard in a recording that comes as rate in Hz and blocks, each as it is known.
+
+        Args:
+            blocks: ``(n,)`` or ``(n, channels)`` float32 in -1..1, all of one rate and shape, as
+                ``audio.files.stream`` and ``audio.wav.stream`` give them.
+        """
+        stream: Stream | None = None
         for rate, block in blocks:
             if stream is None:
                 channels = block.shape[1] if block.ndim == 2 else 1
                 stream = self.stream(sample_rate=rate, channels=channels, block=FILE_BLOCK)
-            samples += len(block)
             yield from stream.feed(block if stream.channels > 1 else block.reshape(len(block)))
         if stream is not None:
             yield from stream.finish()
-        yield samples / rate
+
+
+def _blocks(
+    audio: str | Path | NDArray[np.float32], sample_rate: int
+) -> Iterable[tuple[int, Samples]]:
+    if isinstance(audio, np.ndarray):
+        return [(sample_rate, audio)]
+    return files.stream(audio, READ_S)

@@ -3,7 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from audiomamba.cli.captions import Captions, clock
+from audiomamba.cli.captions import Captions
+from audiomamba.cli.clock import clock
 
 
 def show(*, terminal: bool) -> str:
