@@ -11,6 +11,9 @@ from audiomamba.cli.clock import clock
 
 __all__ = ["Captions"]
 
+INDENT = 9  # columns of the time before a line
+STATUS_ROWS = 1
+
 
 class Captions:
     """Shows captions on standard output.
@@ -39,16 +42,15 @@ class Captions:
             self._live.stop()
 
     def partial(self, start: float, stable: str, unstable: str) -> None:
-        self._present = Text.assemble(
-            (f"{clock(start):>7}  ", "cyan"), stable, (unstable, "dim"), overflow="fold"
-        )
-        self._draw()
+        if self._live:
+            rows = max(1, self._console.height - STATUS_ROWS - 1)
+            self._present = self._hung(start, Text.assemble(stable, (unstable, "dim")), rows)
+            self._draw()
 
     def final(self, start: float, text: str) -> None:
         self._present = Text()
         if self._live:
-            line = Text.assemble((f"{clock(start):>7}  ", "cyan"), text, overflow="fold")
-            self._console.print(line)
+            self._console.print(self._hung(start, Text(text)))
         else:
             self._console.file.write(text + "\n")
             self._console.file.flush()
@@ -58,8 +60,22 @@ class Captions:
         self._status = text
         self._draw()
 
+    def _hung(self, start: float, text: Text, rows: int | None = None) -> Text:
+        """Time and text, further rows under the text; of many rows the last ``rows``.
+
+        What is redrawn must fit the screen: rows that scrolled off it could not be taken back.
+        """
+        lines = list(text.wrap(self._console, max(8, self._console.width - INDENT)))
+        for line in lines:
+            line.rstrip()
+        if rows is not None:
+            lines = lines[-rows:]
+        head = Text(f"{clock(start):>7}  ", style="cyan")
+        return Text.assemble(head, Text("\n" + " " * INDENT).join(lines))
+
     def _draw(self) -> None:
         if self._live:
-            status = Text(f"         {self._status}", style="dim")
+            status = Text(" " * INDENT + self._status, style="dim")
+            status.truncate(self._console.width - 1, overflow="ellipsis")
             body = Text("\n").join([self._present, status]) if self._present else status
             self._live.update(body, refresh=True)

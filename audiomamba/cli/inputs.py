@@ -95,13 +95,13 @@ def _raw_file(name: str, raw: Raw) -> Blocks:
 
 def _unknown(source: BinaryIO) -> Blocks:
     """Sound of any format; WAV is heard as it comes, other formats once they are whole."""
-    from audiomamba.audio import files, wav
+    from audiomamba.audio import files, wav_stream
 
     head = source.read(HEAD)
     if not head:
         raise AudioError("standard input: nothing came")
-    if wav.is_wav(head):
-        yield from wav.stream(cast(BinaryIO, _Rejoined(head, source)), BLOCK_S)
+    if wav_stream.is_wav(head):
+        yield from wav_stream.stream(cast(BinaryIO, _Rejoined(head, source)), BLOCK_S)
         return
     with tempfile.TemporaryFile() as whole:
         whole.write(head)

@@ -20,9 +20,13 @@ EXAMPLES = """examples:
   audiomamba listen                                  the microphone, the model in this process
   audiomamba listen --file talk.flac                 a recording, as if it were spoken now
   audiomamba listen --file talk.flac --pace 0 > talk.txt
-  audiomamba listen --url ws://127.0.0.1:8765        through a server
+  audiomamba listen --server ws://127.0.0.1:8765     through a server, over broken connections too
+  audiomamba listen --server wss://captions.example --token "$TOKEN" --device Yeti
+  audiomamba listen --file talk.flac --pace 1 --server ws://127.0.0.1:8765    a rehearsal
 
-Ctrl-C ends; the last words still come.
+On a terminal: what may still change is dim, a line of status below. In a pipe: the text of each
+utterance, a line each, as soon as it is final. Ctrl-C ends, and the last words still come; a second
+one ends at once.
 """
 
 
@@ -42,7 +46,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default=1.0,
         help="speed of the file, times real time; 0: at once (default: %(default)g)",
     )
-    command.add_argument("--url", help="a running server; without it the model runs here")
+    command.add_argument(
+        "--server", "--url", metavar="URL", help="a running server; without it the model runs here"
+    )
     command.add_argument("--token", help="the server's token, if it wants one")
     command.add_argument("--device", metavar="NAME", help="microphone: part of its name, or number")
     command.add_argument(
@@ -67,11 +73,11 @@ async def _listen(args: argparse.Namespace) -> int:
         source = capture.microphone(args.device, stop)
     _stop_on_interrupt(stop)
     with Captions() as captions:
-        captions.status("loading" if args.url is None else f"connecting to {args.url}")
-        if args.url is None:
+        captions.status("loading" if args.server is None else f"connecting to {args.server}")
+        if args.server is None:
             await _here(args.model, source, captions)
         else:
-            await _through(args.url, args.token, source, captions)
+            await _through(args.server, args.token, source, captions)
     return 0
 
 

@@ -186,7 +186,7 @@ class Listener:
 
         Args:
             blocks: ``(n,)`` or ``(n, channels)`` float32 in -1..1, all of one rate and shape, as
-                ``audio.files.stream`` and ``audio.wav.stream`` give them.
+                ``audio.files.stream`` and ``audio.wav_stream.stream`` give them.
         """
         stream: Stream | None = None
         for rate, block in blocks:

@@ -8,7 +8,7 @@ from typing import Any
 from audiomamba.errors import ModelError
 from audiomamba.models.checkpoint_files import read_config
 
-__all__ = ["DEFAULT", "ModelInfo", "available", "find"]
+__all__ = ["DEFAULT", "ModelInfo", "available", "describe", "find"]
 
 DEFAULT = "listen-en"
 SHIPPED = Path(__file__).parent.parent / "checkpoints"
@@ -44,10 +44,11 @@ def find(name: str | Path) -> Path:
 def available() -> list[ModelInfo]:
     """The models that ship, by name."""
     folders = sorted(SHIPPED.iterdir()) if SHIPPED.is_dir() else []
-    return [_describe(folder) for folder in folders if (folder / "config.json").is_file()]
+    return [describe(folder) for folder in folders if (folder / "config.json").is_file()]
 
 
-def _describe(folder: Path) -> ModelInfo:
+def describe(folder: Path) -> ModelInfo:
+    """What a checkpoint folder says of itself."""
     config = read_config(folder)
     size = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
     figures = folder / "figures.json"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiomamba.audio import wav
+from audiomamba.audio import wav_stream
 from audiomamba.errors import AudioError
 
 RATE = 22_050
@@ -33,7 +33,7 @@ def written(subtype: str = "PCM_16", channels: int = 2, form: str = "WAV") -> by
 
 
 def streamed(data: bytes) -> "np.ndarray[Any, Any]":
-    blocks = list(wav.stream(Pipe(data), 0.01))  # type: ignore[arg-type]
+    blocks = list(wav_stream.stream(Pipe(data), 0.01))  # type: ignore[arg-type]
     assert all(rate == RATE and len(block) <= round(RATE * 0.01) for rate, block in blocks)
     return np.concatenate([block for _, block in blocks])
 
@@ -88,4 +88,4 @@ def test_half_a_frame_at_the_end_is_dropped() -> None:
 )
 def test_what_is_no_wav_is_refused_in_words(data: bytes, message: str) -> None:
     with pytest.raises(AudioError, match=message):
-        list(wav.stream(io.BytesIO(data), 1.0))
+        list(wav_stream.stream(io.BytesIO(data), 1.0))
