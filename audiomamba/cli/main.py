@@ -10,7 +10,9 @@ from audiomamba.errors import ConfigError, Error
 
 __all__ = ["main"]
 
-COMMANDS = ("transcribe", "listen", "serve", "train", "evaluate", "models", "bench")
+COMMANDS = (
+    "transcribe", "listen", "generate", "serve", "train", "evaluate", "models", "bench",
+)  # fmt: skip
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -18,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands; nothing heavy is imported to make it."""
     top = argparse.ArgumentParser(
         prog="audiomamba",
-        description="Streaming speech recognition on state-space models.",
+        description="Streaming speech recognition and sound generation on state-space models.",
         epilog="Exit codes: 0 done, 1 the work failed, 2 the call was wrong, 130 interrupted.",
     )
     top.add_argument("--version", action="version", version=f"audiomamba {audiomamba.__version__}")

@@ -1,0 +1,184 @@
+"""``audiomamba generate``: sound of any length, in constant memory, that can be gone on with."""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audiomamba.models.wave.recording import Recording
+    from audiomamba.models.wave.synthesizer import Synthesizer
+
+__all__ = ["add_parser"]
+
+EXAMPLES = """examples:
+  audiomamba generate wave-digits --label seven --seconds 1 -o seven.wav
+  audiomamba generate wave-long --seconds 3600 -o hour.flac
+  audiomamba generate wave-long --seconds 3600 -o hour.flac --resume
+  audiomamba generate wave-digits --label one --label two --seconds 1 -o digits.wav
+
+Ctrl-C, a crash or a full disk leave whole WAV files and a state beside them (OUT.state, and for
+FLAC the sound so far in OUT.part.wav); --resume goes on to the samples that would have come.
+"""
+
+CHOICES = ("label", "speaker", "count", "seed", "temperature", "top_p", "guidance", "prompt")
+REPORT_S = 10.0  # from one line to the next where there is no terminal
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "generate",
+        help="make sound",
+        description="Make sound with a waveform model and write it as it comes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("model", metavar="MODEL", help="name or folder")
+    command.add_argument("--seconds", type=float, required=True, help="length of each recording")
+    command.add_argument("-o", "--out", type=Path, required=True, help="file.wav or file.flac")
+    command.add_argument("--resume", action="store_true", help="go on with an unfinished file")
+    command.add_argument("--label", action="append", help="what to say; repeat for several files")
+    command.add_argument("--speaker", action="append", help="whose voice; repeat likewise")
+    command.add_argument("--count", type=int, help="how many recordings, made together")
+    command.add_argument("--seed", type=int, help="the same seed gives the same sound (0)")
+    command.add_argument("--temperature", type=float, help="below 1: more likely sound")
+    command.add_argument("--top-p", type=float, help="share of the likeliest to draw from")
+    command.add_argument("--guidance", type=float, help="above 1: truer to label and speaker")
+    command.add_argument("--prompt", type=Path, metavar="FILE", help="a recording to go on from")
+    command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    command.add_argument(
+        "--engine",
+        choices=("auto", "native", "torch"),
+        default="auto",
+        help="auto takes the native engine on a CPU where it was built (default: %(default)s)",
+    )
+    command.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Generate; returns 130 where it was interrupted."""
+    from audiomamba.audio.wav_writer import MOST_SAMPLES
+    from audiomamba.errors import ConfigError, ModelError
+    from audiomamba.models.loading import load
+    from audiomamba.models.wave.synthesizer import Synthesizer
+
+    if not args.seconds > 0:
+        raise ConfigError(f"--seconds must be above 0, got {args.seconds:g}")
+    model: Any = load(args.model, device=args.device, engine=args.engine)
+    if not isinstance(model, Synthesizer):
+        raise ModelError(f"{args.model}: transcribes, it does not make sound")
+    samples = round(args.seconds * model.sample_rate)
+    if samples > MOST_SAMPLES:
+        most = MOST_SAMPLES / model.sample_rate
+        raise ConfigError(f"--seconds: a file holds {most:.0f} s at most at {model.sample_rate} Hz")
+    return _make(args, _begin(args, model), samples)
+
+
+def _begin(args: argparse.Namespace, model: "Synthesizer") -> "Recording":
+    from audiomamba.audio import files
+    from audiomamba.errors import ConfigError
+    from audiomamba.models.wave.recording import Recording, output_files, state_file
+
+    if args.resume:
+        given = [name for name in CHOICES if getattr(args, name) is not None]
+        if given:
+            option = "--" + given[0].replace("_", "-")
+            raise ConfigError(f"{option}: --resume goes on with what the recording began with")
+        return Recording.resume(model, args.out)
+    if state_file(args.out).exists():
+        raise ConfigError(
+            f"{args.out}: is unfinished; go on with --resume, or remove {state_file(args.out)}"
+        )
+    labels, speakers = args.label or [None], args.speaker or [None]
+    streams = max(len(labels), len(speakers)) if args.count is None else args.count
+    if streams < 1:
+        raise ConfigError(f"--count must be at least 1, got {args.count}")
+    output_files(args.out, streams)  # a wrong name is told before the work begins
+    sampling = {
+        name: value
+        for name in ("temperature", "top_p", "guidance")
+        if (value := getattr(args, name)) is not None
+    }
+    prompt = None
+    if args.prompt is not None:
+        prompt = files.read(args.prompt, sample_rate=model.sample_rate)
+        heard = f"{len(prompt) / model.sample_rate:.1f} s at {model.sample_rate} Hz"
+        print(f"{args.prompt}: heard {heard}", file=sys.stderr)
+    generation = model.start(
+        labels=labels * streams if len(labels) == 1 else labels,
+        speakers=speakers * streams if len(speakers) == 1 else speakers,
+        seed=args.seed or 0,
+        prompt=prompt,
+        **sampling,
+    )
+    return Recording(generation, args.out, model.sample_rate)
+
+
+def _make(args: argparse.Namespace, recording: "Recording", samples: int) -> int:
+    from audiomamba.cli.progress import Progress
+
+    progress, reported = Progress(), time.monotonic()
+    began, first = time.monotonic(), recording.generation.position
+    if first:
+        print(f"{args.out}: goes on at {first / recording.sample_rate:.1f} s", file=sys.stderr)
+
+    def report(seconds: float) -> None:
+        nonlocal reported
+        progress.at(seconds)
+        if not progress.shown and time.monotonic() - reported >= REPORT_S:
+            reported = time.monotonic()
+            print(_line(args, seconds, speed(seconds)), file=sys.stderr, flush=True)
+
+    def speed(seconds: float) -> float:
+        made = (seconds - first / recording.sample_rate) * recording.generation.streams
+        return made / max(time.monotonic() - began, 1e-9)
+
+    progress.begin(str(args.out), args.seconds)
+    with _interruptible() as stopped:
+        try:
+            done = recording.make(samples, stopped=stopped, progress=report)
+        except OSError as error:
+            progress.hide()
+            seconds = recording.generation.position / recording.sample_rate
+            raise OSError(
+                f"{args.out}: {error.strerror or error} after about {seconds:.1f} s; "
+                "what was written is whole, --resume goes on"
+            ) from None
+    seconds = recording.generation.position / recording.sample_rate
+    how = f"{seconds:.1f} s, {speed(seconds):.2f} x real time"
+    names = ", ".join(str(file) for file in recording.files)
+    progress.say(f"{names}: {how}" if done else f"{names}: interrupted at {how}; --resume goes on")
+    return 0 if done else 130
+
+
+def _line(args: argparse.Namespace, seconds: float, speed: float) -> str:
+    left = (args.seconds - seconds) / max(speed, 1e-9)
+    return f"{args.out}: {seconds:.1f} of {args.seconds:.1f} s, {speed:.2f} x, {left:.0f} s left"
+
+
+@contextmanager
+def _interruptible() -> Iterator[Any]:
+    """A function that says whether Ctrl-C or SIGTERM came; a second Ctrl-C ends at once.
+
+    An exception in the middle of a call would lose samples that the state counts already.
+    """
+    came: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        came.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: nobody can interrupt us here
+        before = {}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
