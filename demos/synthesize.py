@@ -1,0 +1,60 @@
+"""Speak digits, sample by sample, and draw what was said.
+
+python demos/synthesize.py "three one four" -o pi.wav
+"""
+
+import argparse
+import importlib
+
+import numpy as np
+import soundfile
+
+import audiomamba as am
+
+BARS, SHADES, COLUMNS, ROWS = " ▁▂▃▄▅▆▇█", " ·░▒▓█", 72, 12
+
+
+def spoken(sound: np.ndarray, pause: int) -> np.ndarray:
+    """A word without the silence after it, and a pause."""
+    loud = np.flatnonzero(np.abs(sound) > 0.02 * np.abs(sound).max())
+    return np.concatenate([sound[: loud[-1] + 1 if len(loud) else 0], np.zeros(pause, "f4")])
+
+
+def scaled(values: np.ndarray, signs: str) -> list[str]:
+    """A sign for each value; the largest gets the last one."""
+    share = values / max(values.max(), 1e-9)
+    return [signs[i] for i in np.ceil(share * (len(signs) - 1)).astype(int)]
+
+
+def picture(sound: np.ndarray, rate: int) -> str:
+    """The loudness over time, and below it the spectrum, high tones at the top."""
+    blocks = np.array_split(sound, COLUMNS)
+    wave = "".join(scaled(np.array([np.abs(block).max(initial=0) for block in blocks]), BARS))
+    size = max(len(block) for block in blocks)
+    spectrum = np.abs([np.fft.rfft(block * np.hanning(len(block)), size) for block in blocks])
+    bands = np.stack([part.max(1) for part in np.array_split(spectrum, ROWS, axis=1)])
+    db = np.maximum(20 * np.log10(bands / max(bands.max(), 1e-9) + 1e-9) + 60, 0)
+    signs = scaled(db.reshape(-1), SHADES)
+    lines = ["".join(signs[row * COLUMNS : (row + 1) * COLUMNS]) for row in range(ROWS)]
+    return "\n".join([wave, *reversed(lines), f"0 s{len(sound) / rate:>{COLUMNS - 5}.1f} s"])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Speak digits and draw what was said.")
+    parser.add_argument("words", help='digits in words: "three one four"')
+    parser.add_argument("-o", "--out", help="wav or flac; without it the sound is played")
+    parser.add_argument("--model", default="wave-digits")
+    parser.add_argument("--speaker")
+    given = parser.parse_args()
+    try:
+        model = am.load(given.model)
+        words = model.start(labels=given.words.split(), speakers=[given.speaker])
+    except am.Error as error:
+        parser.exit(1, f"{error}\n")
+    rate = model.sample_rate
+    sound = np.concatenate([spoken(word, rate // 10) for word in words.next(rate)])
+    if given.out:
+        soundfile.write(given.out, sound, rate)
+    else:
+        importlib.import_module("sounddevice").play(sound, rate, blocking=True)
+    print(picture(sound, rate))
