@@ -22,20 +22,19 @@ def spoken(sound: np.ndarray, pause: int) -> np.ndarray:
 
 def scaled(values: np.ndarray, signs: str) -> list[str]:
     """A sign for each value; the largest gets the last one."""
-    share = values / max(values.max(), 1e-9)
-    return [signs[i] for i in np.ceil(share * (len(signs) - 1)).astype(int)]
+    places = np.ceil(values / max(values.max(), 1e-9) * (len(signs) - 1))
+    return [signs[i] for i in places.astype(int)]
 
 
 def picture(sound: np.ndarray, rate: int) -> str:
     """The loudness over time, and below it the spectrum, high tones at the top."""
     blocks = np.array_split(sound, COLUMNS)
-    wave = "".join(scaled(np.array([np.abs(block).max(initial=0) for block in blocks]), BARS))
-    size = max(len(block) for block in blocks)
-    spectrum = np.abs([np.fft.rfft(block * np.hanning(len(block)), size) for block in blocks])
+    wave = "".join(scaled(np.array([np.abs(b).max(initial=0) for b in blocks]), BARS))
+    spectrum = np.abs([np.fft.rfft(b * np.hanning(len(b)), len(blocks[0])) for b in blocks])
     bands = np.stack([part.max(1) for part in np.array_split(spectrum, ROWS, axis=1)])
     db = np.maximum(20 * np.log10(bands / max(bands.max(), 1e-9) + 1e-9) + 60, 0)
     signs = scaled(db.reshape(-1), SHADES)
-    lines = ["".join(signs[row * COLUMNS : (row + 1) * COLUMNS]) for row in range(ROWS)]
+    lines = ["".join(signs[i : i + COLUMNS]) for i in range(0, len(signs), COLUMNS)]
     return "\n".join([wave, *reversed(lines), f"0 s{len(sound) / rate:>{COLUMNS - 5}.1f} s"])
 
 
@@ -53,8 +52,8 @@ if __name__ == "__main__":
         parser.exit(1, f"{error}\n")
     rate = model.sample_rate
     sound = np.concatenate([spoken(word, rate // 10) for word in words.next(rate)])
+    print(picture(sound, rate))
     if given.out:
         soundfile.write(given.out, sound, rate)
     else:
         importlib.import_module("sounddevice").play(sound, rate, blocking=True)
-    print(picture(sound, rate))

@@ -27,7 +27,7 @@ def test_words_become_a_file_and_a_picture(tmp_path: Path) -> None:
 
 def test_an_unknown_word_is_one_line(tmp_path: Path) -> None:
     model = tiny_checkpoint(tmp_path / "tiny")
-    command = [sys.executable, DEMO, "maybe", "--model", model]
+    command = [sys.executable, str(DEMO), "maybe", "--model", str(model)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == "label 'maybe' is not known; there are yes, no, stop\n"
