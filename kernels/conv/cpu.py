@@ -1,11 +1,19 @@
-"""``conv`` by tensor operations: one multiply and add over all frames for each tap."""
+"""``conv`` by tensor operations: PyTorch's depthwise convolution, or tap by tap.
+
+The convolution wants time contiguous and knows no sequences that begin within a row; with resets,
+and for a frame or two, each tap is a multiply and add over all frames. What is computed between
+lies in memory as the input does, so that nothing is transposed.
+"""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from audiomamba.kernels.conv.op import empty_like_layout, register
 
 __all__ = ["conv", "conv_step_"]
+
+SHORTEST = 32  # frames from which a convolution beats the taps
 
 
 def _forward(
@@ -51,20 +59,12 @@ def _backward(
         z = _weighted(inputs, weight, bias, segment, T)
         gate = torch.sigmoid(z)
         dz = dz * (gate * (1 + z * (1 - gate)))
-    dinputs = torch.zeros(inputs.shape, dtype=wide, device=x.device)  # (B, K-1+T, D)
+    dinputs, dweight = _unweighted(dz, inputs, weight, segment, T)
     if grad_state is not None:
         last = grad_state.to(wide)
         if segment is not None and T:
             last = torch.where((segment[:, T:] == segment[:, -1:])[..., None], last, 0)
         dinputs[:, T:] += last
-    dweight = torch.empty(weight.shape, dtype=wide, device=x.device)
-    for k in range(K):
-        source, dtap = inputs[:, k : k + T], dz
-        if segment is not None:
-            same = (segment[:, k : k + T] == segment[:, K - 1 :])[..., None]
-            source, dtap = torch.where(same, source, 0), torch.where(same, dz, 0)
-        dweight[:, k] = (dz * source).sum(dim=(0, 1))
-        dinputs[:, k : k + T] += dtap * weight[:, k].to(wide)
     dx = empty_like_layout(x)
     dx.copy_(_in_time(dinputs[:, K - 1 :], reverse))
     return (
@@ -97,7 +97,10 @@ def _extended(x: Tensor, weight: Tensor, initial_state: Tensor | None, reverse: 
     """Put the K - 1 earlier inputs before x: ``(B, K-1+T, D)`` in order of processing."""
     if initial_state is None:
         initial_state = x.new_zeros(x.shape[0], weight.shape[1] - 1, x.shape[2])
-    return torch.cat([initial_state, _in_time(x, reverse)], dim=1)
+    parts = [initial_state, _in_time(x, reverse)]
+    if x.stride(1) < x.stride(2):
+        return torch.cat([part.transpose(1, 2) for part in parts], dim=2).transpose(1, 2)
+    return torch.cat(parts, dim=1)
 
 
 def _segments(resets: Tensor | None, weight: Tensor, reverse: bool) -> Tensor | None:
@@ -115,6 +118,11 @@ def _weighted(
     K = weight.shape[1]
     wide = torch.promote_types(inputs.dtype, torch.float32)
     taps = weight.to(wide)
+    if segment is None and T >= SHORTEST:
+        rows = inputs.to(wide).transpose(1, 2)
+        return F.conv1d(
+            rows, taps[:, None], None if bias is None else bias.to(wide), groups=len(taps)
+        ).transpose(1, 2)
     z = inputs[:, K - 1 :].to(wide) * taps[:, K - 1]
     for k in range(K - 1):
         source = inputs[:, k : k + T]
@@ -123,6 +131,30 @@ def _weighted(
             source = torch.where(same[..., None], source, 0)
         z = torch.addcmul(z, source.to(wide), taps[:, k])
     return z if bias is None else z + bias.to(wide)
+
+
+def _unweighted(
+    dz: Tensor, inputs: Tensor, weight: Tensor, segment: Tensor | None, T: int
+) -> tuple[Tensor, Tensor]:
+    """Gradients of inputs ``(B, K-1+T, D)`` and weight ``(D, K)`` from that of the sum of taps."""
+    D, K = weight.shape
+    taps = weight.to(dz.dtype)
+    if segment is None and T >= SHORTEST:
+        grads = torch.ops.aten.convolution_backward(
+            dz.transpose(1, 2), inputs.to(dz.dtype).transpose(1, 2), taps[:, None], None,
+            [1], [0], [1], False, [0], D, [True, True, False],
+        )  # fmt: skip
+        return grads[0].transpose(1, 2), grads[1][:, 0]
+    dinputs = torch.zeros_like(inputs, dtype=dz.dtype)
+    dweight = torch.empty_like(taps)
+    for k in range(K):
+        source, dtap = inputs[:, k : k + T], dz
+        if segment is not None:
+            same = (segment[:, k : k + T] == segment[:, K - 1 :])[..., None]
+            source, dtap = torch.where(same, source, 0), torch.where(same, dz, 0)
+        dweight[:, k] = (dz * source).sum(dim=(0, 1))
+        dinputs[:, k : k + T] += dtap * taps[:, k]
+    return dinputs, dweight
 
 
 _operators = register("cpu", _forward, _backward, _step_)
