@@ -116,57 +116,96 @@ struct SelectiveScan {
   }
 };
 
-// S4D: h = A h + B u with complex diagonal A, y = 2 Re(C h) + D u, gated by silu(z).
+// S4D: h = A h + B u with complex diagonal A, y = 2 Re(C h) + D u, gated by silu(z). What is kept is
+// h / B, so that the input enters as it is; 2 C B then takes it to the output.
 struct TimeInvariant {
   int channels = 0, pairs = 0;
-  Array<float> A_re, A_im, B_re, B_im, C_re, C_im;  // (pairs, channels), discrete
+  Array<float> A_re, A_im, G_re, G_im;  // (pairs, channels): A discrete, G = 2 C B
   Array<float> skip;
 
   TimeInvariant() = default;
   // A, B, C (channels, pairs, 2): real and imaginary part last; A and B discretised.
   TimeInvariant(const float* A, const float* B, const float* C, const float* D, int channels, int pairs)
-      : channels(channels), pairs(pairs), skip(D, channels) {
-    const float* sources[3] = {A, B, C};
-    Array<float>* parts[3][2] = {{&A_re, &A_im}, {&B_re, &B_im}, {&C_re, &C_im}};
-    for (int s = 0; s < 3; s++)
-      for (int part = 0; part < 2; part++) {
-        Array<float> to(static_cast<size_t>(pairs) * channels);
-        for (int c = 0; c < channels; c++)
-          for (int p = 0; p < pairs; p++) to[static_cast<size_t>(p) * channels + c] = sources[s][(c * pairs + p) * 2 + part];
-        *parts[s][part] = std::move(to);
+      : channels(channels), pairs(pairs), A_re(size()), A_im(size()), G_re(size()), G_im(size()), skip(D, channels) {
+    for (int c = 0; c < channels; c++)
+      for (int p = 0; p < pairs; p++) {
+        const size_t from = (static_cast<size_t>(c) * pairs + p) * 2, to = static_cast<size_t>(p) * channels + c;
+        const double br = B[from], bi = B[from + 1], cr = C[from], ci = C[from + 1];
+        A_re[to] = A[from];
+        A_im[to] = A[from + 1];
+        G_re[to] = static_cast<float>(2 * (cr * br - ci * bi));
+        G_im[to] = static_cast<float>(2 * (cr * bi + ci * br));
       }
   }
 
-  size_t state_floats() const { return 2 * static_cast<size_t>(pairs) * channels; }
+  size_t state_floats() const { return 2 * size(); }
 
   // u (T, ldu), z (T, ldz), y (T, ldy); h: real parts (pairs, channels), then imaginary ones.
   void run(const float* u, int ldu, const float* z, int ldz, int T, float* h, float* y, int ldy) const {
-    const size_t half = static_cast<size_t>(pairs) * channels;
+    if (T == 1) return step(u, z, h, y);
     for (int c = 0; c < channels; c += LANES) {
       for (int t = 0; t < T; t++)
         store(y + static_cast<size_t>(t) * ldy + c, load(skip.get() + c) * load(u + static_cast<size_t>(t) * ldu + c));
       for (int p = 0; p < pairs; p++) {
         const size_t at = static_cast<size_t>(p) * channels + c;
-        const vf ar = load(A_re.get() + at), ai = load(A_im.get() + at), br = load(B_re.get() + at),
-                 bi = load(B_im.get() + at), cr = splat(2.0f) * load(C_re.get() + at),
-                 ci = splat(2.0f) * load(C_im.get() + at);
-        vf hr = load(h + at), hi = load(h + half + at);
+        const vf ar = load(A_re.get() + at), ai = load(A_im.get() + at), gr = load(G_re.get() + at),
+                 gi = load(G_im.get() + at);
+        vf hr = load(h + at), hi = load(h + size() + at);
         for (int t = 0; t < T; t++) {
-          const vf ut = load(u + static_cast<size_t>(t) * ldu + c);
-          const vf next = ar * hr - ai * hi + br * ut;
-          hi = ar * hi + ai * hr + bi * ut;
-          hr = next;
           float* to = y + static_cast<size_t>(t) * ldy + c;
-          store(to, load(to) + cr * hr - ci * hi);
+          store(to, turn(load(u + static_cast<size_t>(t) * ldu + c), ar, ai, gr, gi, hr, hi, load(to)));
         }
         store(h + at, hr);
-        store(h + half + at, hi);
+        store(h + size() + at, hi);
       }
       for (int t = 0; t < T; t++) {
         float* to = y + static_cast<size_t>(t) * ldy + c;
         store(to, load(to) * silu(load(z + static_cast<size_t>(t) * ldz + c)));
       }
     }
+  }
+
+ private:
+  size_t size() const { return static_cast<size_t>(pairs) * channels; }
+
+  // One sample of one pair: its state advances, its part is added to y.
+  AM_INLINE vf turn(vf u, vf ar, vf ai, vf gr, vf gi, vf& hr, vf& hi, vf y) {
+    const vf next = u + ar * hr - ai * hi;
+    hi = ar * hi + ai * hr;
+    hr = next;
+    return y + gr * hr - gi * hi;
+  }
+
+  // One sample: sums stay in registers, of some vectors of channels at once, as each is a chain. The
+  // order of additions is that of several samples, so the bits are the same.
+  void step(const float* u, const float* z, float* h, float* y) const {
+    const int vectors = channels / LANES;
+    int v = 0;
+    for (; v + 4 <= vectors; v += 4) step_tile<4>(u, z, h, y, v * LANES);
+    for (; v < vectors; v++) step_tile<1>(u, z, h, y, v * LANES);
+  }
+
+  template <int W>
+  AM_INLINE_MEMBER void step_tile(const float* u, const float* z, float* h, float* y, int c) const {
+    vf in[W], out[W];
+#pragma GCC unroll 4
+    for (int w = 0; w < W; w++) {
+      in[w] = load(u + c + w * LANES);
+      out[w] = load(skip.get() + c + w * LANES) * in[w];
+    }
+    for (int p = 0; p < pairs; p++) {
+#pragma GCC unroll 4
+      for (int w = 0; w < W; w++) {
+        const size_t at = static_cast<size_t>(p) * channels + c + w * LANES;
+        vf hr = load(h + at), hi = load(h + size() + at);
+        out[w] = turn(in[w], load(A_re.get() + at), load(A_im.get() + at), load(G_re.get() + at), load(G_im.get() + at),
+                      hr, hi, out[w]);
+        store(h + at, hr);
+        store(h + size() + at, hi);
+      }
+    }
+#pragma GCC unroll 4
+    for (int w = 0; w < W; w++) store(y + c + w * LANES, out[w] * silu(load(z + c + w * LANES)));
   }
 };
 
