@@ -21,6 +21,10 @@ class StepModel(Protocol):
     """
 
     @property
+    def kind(self) -> str:
+        """What it runs on: ``native`` or ``torch``."""
+
+    @property
     def num_mel_bins(self) -> int:
         """Width of a feature frame."""
 

@@ -26,6 +26,8 @@ class NativeStepModel:
         weights: Folder of the checkpoint, whose digest says which snapshots fit.
     """
 
+    kind = "native"
+
     def __init__(
         self, model: NativeTranscriber, *, slots: int, block: int = 4, weights: Path
     ) -> None:

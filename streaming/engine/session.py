@@ -118,7 +118,7 @@ class Session:
         self.cancelled = False
         self.received = 0  # samples, silence and all
         self.decoded = 0  # samples taken from the ring, silence and all
-        self._model = model
+        self.model = model
         self._recognizer = recognizer
         self._limits = limits
         self.overflow = overflow
@@ -138,7 +138,7 @@ class Session:
         self._begun = False
         self._held: list[events.Event] = []  # said while there is no state to go on from
         self._saved_at = 0  # samples of the last checkpoint
-        self._model_state: bytes | None = None  # to begin with
+        self._begin_with: bytes | None = None  # to begin with
         if state is not None:
             self._restore(state)
 
@@ -298,7 +298,7 @@ class Session:
         self._recognizer.push(samples.reshape(-1, channels) if channels > 1 else samples)
 
     def _begin_flush(self, then: _Flush | Skip) -> None:
-        self._fork = _Fork(self._recognizer.audio_state(), self._model.save(self.slot), then)
+        self._fork = _Fork(self._recognizer.audio_state(), self.model.save(self.slot), then)
         # Before a skip that lost nothing, silence was heard already: every word is out.
         silent = isinstance(then, Skip) and not then.lost
         self._recognizer.push_end(0.0 if silent else self._limits.flush_tail_s)
@@ -316,7 +316,7 @@ class Session:
         self._pass_on(self._recognizer.flush())
         fork, self._fork = self._fork, None
         self._recognizer.load_audio_state(fork.audio)
-        self._model.load(self.slot, fork.model)
+        self.model.load(self.slot, fork.model)
         self._phase = _Phase.LIVE
         if isinstance(fork.then, Skip):
             self._skip(fork.then)
@@ -369,10 +369,10 @@ class Session:
     def _begin(self) -> None:
         if self._begun:
             return
-        self._model.reset(self.slot)
-        if self._model_state is not None:
-            self._model.load(self.slot, self._model_state)
-            self._model_state = None
+        self.model.reset(self.slot)
+        if self._begin_with is not None:
+            self.model.load(self.slot, self._begin_with)
+            self._begin_with = None
         self._begun = True
 
     def _save_now_and_then(self) -> None:
@@ -389,19 +389,19 @@ class Session:
     def _checkpoint(self, *, requested: bool = False) -> events.Checkpoint:
         self._saved_at = self.decoded
         state = {
-            "fingerprint": self._model.fingerprint,
+            "fingerprint": self.model.fingerprint,
             "audio": asdict(self.audio),
             "decoded": self.decoded,
             "skipped": self._skipped,
             "fork_frames": self._fork_frames,
             "heard": self._recognizer.audio_state(),
             "decoder": self._recognizer.decoder_state(),
-            "model": self._model.save(self.slot),
+            "model": self.model.save(self.slot),
         }
         return events.Checkpoint(state, self.decoded, requested)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        if state["fingerprint"] != self._model.fingerprint:
+        if state["fingerprint"] != self.model.fingerprint:
             raise StateError("the stream was saved by another model or engine")
         if state["audio"] != asdict(self.audio):
             raise StateError(f"the stream was saved with audio {state['audio']}")
@@ -410,7 +410,7 @@ class Session:
         self._fork_frames = int(state["fork_frames"])
         self._recognizer.load_audio_state(state["heard"])
         self._recognizer.load_decoder_state(state["decoder"])
-        self._model_state = bytes(state["model"])
+        self._begin_with = bytes(state["model"])
 
 
 def _check_floats(audio: bytes) -> None:

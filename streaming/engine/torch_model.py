@@ -22,6 +22,8 @@ class TorchStepModel:
         block: Encoder frames a step (40 ms each); fewer answer sooner, more cost less.
     """
 
+    kind = "torch"
+
     def __init__(self, model: Transcriber, *, slots: int, block: int = 4) -> None:
         self._model = model
         self._pool = StatePool(model, slots=slots)

@@ -71,9 +71,9 @@ class App:
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """The engine runs as long as the application does."""
-        self.service.engine.on_phase = self.metrics.phase
-        self.service.engine.start()
+        """The engines run as long as the application does."""
+        self.service.engines.observe(self.metrics.phase)
+        self.service.engines.start()
         tasks = [asyncio.create_task(work) for work in (self._sample(), self._streams.tend())]
         try:
             yield
@@ -82,7 +82,7 @@ class App:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            self.service.engine.stop()
+            self.service.engines.stop()
 
     def health(self) -> list[Route]:
         """What machines ask for every few seconds; needs no token."""
@@ -111,12 +111,12 @@ class App:
     async def readyz(self, request: Request) -> Response:
         """Whether a stream can be opened now; 503 and the reasons where not."""
         reasons = self.service.unready()
-        engine = self.service.engine
+        engines = self.service.engines
         body = {
             "ready": not reasons,
             "reasons": reasons,
-            "streams": engine.live,
-            "free": engine.free,
+            "streams": engines.live,
+            "free": engines.free,
         }
         return JSONResponse(body, UNAVAILABLE if reasons else 200)
 

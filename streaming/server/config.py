@@ -78,13 +78,17 @@ class EngineConfig:
     device: str = "cpu"  # torch's name of it
     slots: int = 64  # streams at once
     block: int = 4  # encoder frames (40 ms) a step: fewer answer sooner, more cost less
+    threads: int = 0  # that run the model; 0 = a core each on the native engine, else one
     buffer_s: float = 30.0  # audio that may wait in a stream
+    language_model: bool = True  # decode with the checkpoint's, where it has one
 
     def __post_init__(self) -> None:
         if not 1 <= self.slots <= 65_536:
             raise ConfigError(f"engine.slots must be in 1..65536, got {self.slots}")
         if not 1 <= self.block <= 64:
             raise ConfigError(f"engine.block must be in 1..64, got {self.block}")
+        if not 0 <= self.threads <= 1024:
+            raise ConfigError(f"engine.threads must be in 0..1024, got {self.threads}")
         if not 1 <= self.buffer_s <= 3600:
             raise ConfigError(f"engine.buffer_s must be in 1..3600, got {self.buffer_s}")
 

@@ -323,7 +323,7 @@ class Connection:
                 self._dialect.fail(error, _now())
         for request in self._dialect.tick(_now()):
             if isinstance(request, requests.Report) and self._session is not None:
-                self._dialect.emit(self._service.engine.metrics(self._session), _now())
+                self._dialect.emit(self._service.engines.metrics(self._session), _now())
 
     async def _take(self, event: events.Event) -> None:
         """One event of the session. What is kept is kept before the client hears of it."""

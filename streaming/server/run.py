@@ -54,20 +54,18 @@ def serve(config: ServerConfig) -> int:
             device=engine.device,
             slots=engine.slots,
             block=engine.block,
+            threads=engine.threads,
             buffer_s=engine.buffer_s,
             checkpoint_s=config.resume.checkpoint_s if config.resume.folder else 0.0,
+            language_model=engine.language_model,
         )
         _give_memory_back()
         return asyncio.run(_run(service, config, sockets))
 
 
 async def _run(service: Service, config: ServerConfig, sockets: list[socket.socket]) -> int:
-    engine = service.engine
-    metrics = Metrics(
-        build=_build(service, config),
-        state_bytes=engine.model.state_bytes,
-        slots=engine.model.slots,
-    )
+    engines = service.engines
+    metrics = Metrics(build=_build(service), state_bytes=engines.state_bytes, slots=engines.slots)
     starlette, app = make_app(service, config, metrics)
     servers = [_Server(_public(starlette, config))]
     if len(sockets) > 1:
@@ -135,7 +133,7 @@ def _private(app: object) -> uvicorn.Config:
 
 async def _announce(service: Service, listen: ListenConfig, sockets: list[socket.socket]) -> None:
     """One line, once a client is welcome; the port is the one that was found."""
-    while not service.engine.ready:
+    while not service.engines.ready:
         await asyncio.sleep(0.02)
     scheme = "https" if listen.tls_cert else "http"
     print(f"audiomamba serves {service.name} on {scheme}://{_address(sockets[0])}/", flush=True)
@@ -149,14 +147,14 @@ def _address(listening: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _build(service: Service, config: ServerConfig) -> dict[str, str]:
+def _build(service: Service) -> dict[str, str]:
     """What runs here, for ``build_info``."""
-    native = config.engine.device == "cpu" and type(service.engine.model).__name__.startswith("Nat")
+    kind = service.engines.kind
     return {
         "version": audiomamba.__version__,
         "model": service.name,
-        "engine": "native" if native else "torch",
-        "torch": "" if native else version("torch"),
+        "engine": kind,
+        "torch": version("torch") if kind == "torch" else "",
     }
 
 

@@ -1,6 +1,7 @@
-"""What is served: one model behind one engine, and who may still come."""
+"""What is served: one model behind its engines, and who may still come."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from audiomamba.errors import Overloaded, ProtocolError
 from audiomamba.models.acoustic import NativeAcoustic
 from audiomamba.models.listener import Listener
-from audiomamba.streaming.engine import Engine, Recognizer, Session, StepModel
+from audiomamba.streaming.engine import Engine, Engines, Recognizer, Session, StepModel
 from audiomamba.streaming.protocol import AudioSettings, EndpointSettings, StreamSettings
 from audiomamba.text.ctc import DecoderConfig
 
@@ -24,10 +25,10 @@ MakeRecognizer = Callable[[AudioSettings, DecoderConfig], Recognizer]
 
 
 class Service:
-    """The model that answers, its engine and its sessions.
+    """The model that answers, its engines and its sessions.
 
     Args:
-        engine: Runs the model.
+        engines: Run the model.
         name: Of the model.
         weights: Digest of its weights, in hexadecimal.
         recognizer: Makes what one stream needs beside the model.
@@ -36,14 +37,14 @@ class Service:
 
     def __init__(
         self,
-        engine: Engine,
+        engines: Engines,
         *,
         name: str,
         weights: str,
         recognizer: MakeRecognizer,
         decoder: DecoderConfig,
     ) -> None:
-        self.engine = engine
+        self.engines = engines
         self.name = name
         self.weights = weights
         self.draining = False
@@ -53,11 +54,11 @@ class Service:
     def unready(self) -> list[str]:
         """Why no stream can be opened now; empty when one can."""
         reasons = []
-        if not self.engine.ready:
+        if not self.engines.ready:
             reasons.append("warming up")
         if self.draining:
             reasons.append("draining")
-        if self.engine.free == 0:
+        if self.engines.free == 0:
             reasons.append("full")
         return reasons
 
@@ -84,10 +85,10 @@ class Service:
         if settings.look_ahead_ms not in (None, 0):
             message = f"start.look_ahead_ms: {self.name} offers 0, got {settings.look_ahead_ms}"
             raise ProtocolError(message, code="no_model", close_code=4404)
-        if self.draining or not self.engine.ready:
+        if self.draining or not self.engines.ready:
             why = ", ".join(self.unready())
             raise Overloaded(f"the server takes no streams now: {why}", retry_after_s=2.0)
-        return self.engine.open(
+        return self.engines.open(
             self._recognizer(settings.audio, self.decoder(settings.endpointing)),
             settings.audio,
             overflow=settings.overflow,
@@ -103,6 +104,8 @@ class Service:
             silence_s=endpointing.silence_ms / 1000,
             min_speech_s=endpointing.min_speech_ms / 1000,
             max_utterance_s=endpointing.max_utterance_s,
+            threshold=endpointing.threshold,
+            pre_roll_s=endpointing.pre_roll_ms / 1000,
         )
 
     def model(self) -> dict[str, Any]:
@@ -120,15 +123,23 @@ class Service:
         return {
             "audio_frame_bytes": 1 << 20,
             "text_frame_bytes": 1 << 16,
-            "buffer_s": self.engine.limits.buffer_s,
-            "streams": self.engine.model.slots,
+            "buffer_s": self.engines.limits.buffer_s,
+            "streams": self.engines.slots,
         }
 
 
 def load_service(
-    model: str, *, device: str, slots: int, block: int, buffer_s: float, checkpoint_s: float = 0.0
+    model: str,
+    *,
+    device: str,
+    slots: int,
+    block: int,
+    buffer_s: float,
+    threads: int = 0,
+    checkpoint_s: float = 0.0,
+    language_model: bool = True,
 ) -> Service:
-    """Load a model and put an engine under it; the engine is not started yet.
+    """Load a model and put engines under it, which are not started yet.
 
     Args:
         model: Name or folder.
@@ -136,7 +147,9 @@ def load_service(
         slots: Streams at once.
         block: Encoder frames a step.
         buffer_s: Audio that may wait in a stream.
+        threads: Engines; 0 = one a core where the native engine runs, else one.
         checkpoint_s: Audio between two checkpoints of a stream; 0 = only when asked.
+        language_model: Whether to decode with the checkpoint's, where it has one.
 
     Raises:
         ModelError: there is no such model, or it cannot be read.
@@ -148,11 +161,14 @@ def load_service(
 
     folder = find(model)
     listener = load(folder, device=device)
-    steps = _step_model(listener, slots=slots, block=block, folder=folder)
+    steps = _step_models(listener, slots=slots, block=block, threads=threads, folder=folder)
     delay_s = listener.config.emission_delay_s
     limits = SessionLimits(
         buffer_s=buffer_s, flush_tail_s=max(0.24, delay_s + 0.16), checkpoint_s=checkpoint_s
     )
+    fusion = listener.fusion(None if language_model else False)
+    if fusion is not None:
+        _ = fusion.model  # read now, not when the first stream comes
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
     def recognizer(audio: AudioSettings, decoder: DecoderConfig) -> Recognizer:
@@ -160,14 +176,15 @@ def load_service(
             listener.vocabulary,
             listener.config.mel,
             decoder,
-            block_frames=steps.frames_per_block,
+            block_frames=steps[0].frames_per_block,
             sample_rate=audio.sample_rate,
             channels=audio.channels,
             channel_mode=audio.channel_mode,
+            fusion=fusion,
         )
 
     return Service(
-        Engine(steps, limits=limits),
+        Engines([Engine(model, limits=limits) for model in steps]),
         name=folder.name,
         weights=digest,
         recognizer=recognizer,
@@ -175,12 +192,19 @@ def load_service(
     )
 
 
-def _step_model(listener: Listener, *, slots: int, block: int, folder: Path) -> StepModel:
-    """The engine that the listener was loaded on, with a state a slot."""
+def _step_models(
+    listener: Listener, *, slots: int, block: int, threads: int, folder: Path
+) -> list[StepModel]:
+    """What the listener was loaded on, with a state a slot: a model a thread, of the same weights.
+
+    The slots are shared out evenly; the first models get what is left over.
+    """
     if isinstance(listener.acoustic, NativeAcoustic):
         from audiomamba.streaming.engine.native_model import NativeStepModel
 
-        return NativeStepModel(listener.acoustic.model, slots=slots, block=block, weights=folder)
+        native = listener.acoustic.model
+        shares = _shares(slots, threads or len(os.sched_getaffinity(0)))
+        return [NativeStepModel(native, slots=n, block=block, weights=folder) for n in shares]
     import torch
 
     from audiomamba.models.torch_acoustic import TorchAcoustic
@@ -189,4 +213,10 @@ def _step_model(listener: Listener, *, slots: int, block: int, folder: Path) -> 
     # The sessions share the processors; a step that spreads over them waits for the slowest.
     torch.set_num_threads(1)
     assert isinstance(listener.acoustic, TorchAcoustic)
-    return TorchStepModel(listener.acoustic.model, slots=slots, block=block)
+    model = listener.acoustic.model
+    return [TorchStepModel(model, slots=n, block=block) for n in _shares(slots, threads or 1)]
+
+
+def _shares(slots: int, threads: int) -> list[int]:
+    threads = min(slots, threads)
+    return [slots // threads + (i < slots % threads) for i in range(threads)]

@@ -16,7 +16,7 @@ from audiomamba.audio.mel import MelConfig
 from audiomamba.errors import StateError
 from audiomamba.models.recognition import Recognition
 from audiomamba.models.registry import SHIPPED
-from audiomamba.streaming.engine import Engine, Session
+from audiomamba.streaming.engine import Engine, Engines, Session
 from audiomamba.streaming.engine.session import SessionLimits
 from audiomamba.streaming.protocol import AudioSettings, events
 from audiomamba.streaming.server.service import Service
@@ -37,7 +37,7 @@ class EnergyModel:
 
     num_mel_bins = 80
     state_bytes = 64
-    fingerprint = "energy"
+    fingerprint = kind = "energy"
 
     def __init__(self, slots: int = 4, block: int = 4) -> None:
         self.slots = slots
@@ -110,7 +110,7 @@ def service(model: EnergyModel | None = None, limits: SessionLimits | None = Non
     engine = Engine(model or EnergyModel(), limits=limits)
     engine.start()
     return Service(
-        engine, name="energy", weights="0" * 64, recognizer=recognizer, decoder=decoder()
+        Engines([engine]), name="energy", weights="0" * 64, recognizer=recognizer, decoder=decoder()
     )
 
 
@@ -135,7 +135,7 @@ class Listener:
     """Collects the events of a session; ``until`` waits for one of a kind, as long as it takes."""
 
     def __init__(
-        self, engine: Engine, audio: AudioSettings | None = None, **options: object
+        self, engine: Engine | Engines, audio: AudioSettings | None = None, **options: object
     ) -> None:
         import threading
 

@@ -64,8 +64,8 @@ const char* am_instruction_set(void);
 size_t am_state_floats(const am_model* model);
 
 /* features (sessions, 4 * frames, bins); states[i]: am_state_floats() floats, advanced in place;
-   log_probs (sessions, frames, vocabulary). One thread at a time a model. */
-void am_transcribe(am_model* model, const float* features, int sessions, int frames, float* const* states,
+   log_probs (sessions, frames, vocabulary). Several threads may share a model, on different states. */
+void am_transcribe(const am_model* model, const float* features, int sessions, int frames, float* const* states,
                    float* log_probs);
 
 /* Waveform models. A state begins with its position, then its condition, which the caller may set.

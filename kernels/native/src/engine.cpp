@@ -13,9 +13,9 @@ static void destroy(void* model) { delete static_cast<Model*>(model); }
 static size_t state_floats(const void* model) { return static_cast<const Model*>(model)->state_floats(); }
 static Wave& wave(void* model) { return *static_cast<Wave*>(static_cast<Model*>(model)); }
 
-static void transcribe(void* model, const float* features, int sessions, int frames, float* const* states,
+static void transcribe(const void* model, const float* features, int sessions, int frames, float* const* states,
                        float* log_probs) {
-  static_cast<Transcriber*>(static_cast<Model*>(model))->run(features, sessions, frames, states, log_probs);
+  static_cast<const Transcriber*>(static_cast<const Model*>(model))->run(features, sessions, frames, states, log_probs);
 }
 
 static void feed(void* model, const uint8_t* codes, int streams, int samples, float* const* states, float* logits) {

@@ -9,7 +9,7 @@ struct Engine {
   void* (*new_wave)(const am_wave*);
   void (*destroy)(void*);
   size_t (*state_floats)(const void*);
-  void (*transcribe)(void*, const float*, int, int, float* const*, float*);
+  void (*transcribe)(const void*, const float*, int, int, float* const*, float*);
   void (*feed)(void*, const uint8_t*, int, int, float* const*, float*);
   void (*draw)(void*, const am_sampling*, uint8_t*, int, int, float* const*, const uint64_t*, const uint64_t*, uint8_t*);
 };

@@ -105,7 +105,7 @@ const char* am_instruction_set(void) { return has_avx2() ? "avx2" : "plain"; }
 
 size_t am_state_floats(const am_model* model) { return model->engine->state_floats(model->model); }
 
-void am_transcribe(am_model* model, const float* features, int sessions, int frames, float* const* states,
+void am_transcribe(const am_model* model, const float* features, int sessions, int frames, float* const* states,
                    float* log_probs) {
   model->engine->transcribe(model->model, features, sessions, frames, states, log_probs);
 }

@@ -30,42 +30,52 @@ class Transcriber : public Model {
 
   size_t state_floats() const override { return state_floats_; }
 
-  void run(const float* features, int sessions, int frames, float* const* states, float* log_probs) {
+  // May run in several threads at once, on different states: what a call needs beside weights and
+  // states belongs to its thread.
+  void run(const float* features, int sessions, int frames, float* const* states, float* log_probs) const {
+    static thread_local Working working;
     const int M = sessions * frames;
     if (M == 0) return;
-    stream_.reserve(static_cast<size_t>(M) * project_.padded());
+    Array<float>& stream = working.stream;
+    Scratch& scratch = working.scratch;
+    stream.reserve(static_cast<size_t>(M) * project_.padded());
     for (int i = 0; i < sessions; i++)
       subsample(features + static_cast<size_t>(i) * 4 * frames * bins_, frames, states[i],
-                stream_.get() + static_cast<size_t>(i) * frames * width_);
+                stream.get() + static_cast<size_t>(i) * frames * width_, working);
     for (size_t b = 0; b < blocks_.size(); b++)
-      blocks_[b].run(stream_.get(), sessions, frames, states, offsets_[b], scratch_);
-    scratch_.normed.reserve(static_cast<size_t>(M) * width_);
-    Block::normalise(stream_.get(), norm_.get(), width_, eps_, M, scratch_.normed.get());
+      blocks_[b].run(stream.get(), sessions, frames, states, offsets_[b], scratch);
+    scratch.normed.reserve(static_cast<size_t>(M) * width_);
+    Block::normalise(stream.get(), norm_.get(), width_, eps_, M, scratch.normed.get());
     const int ld = out_.padded(), vocabulary = out_.outputs();
-    scratch_.wide.reserve(static_cast<size_t>(M) * ld);
-    out_.prepare(scratch_.normed.get(), width_, M, scratch_.rows);
-    out_.run(scratch_.rows, M, scratch_.wide.get(), ld);
+    scratch.wide.reserve(static_cast<size_t>(M) * ld);
+    out_.prepare(scratch.normed.get(), width_, M, scratch.rows);
+    out_.run(scratch.rows, M, scratch.wide.get(), ld);
     for (int m = 0; m < M; m++)
-      log_softmax(scratch_.wide.get() + static_cast<size_t>(m) * ld, vocabulary,
+      log_softmax(scratch.wide.get() + static_cast<size_t>(m) * ld, vocabulary,
                   log_probs + static_cast<size_t>(m) * vocabulary);
   }
 
  private:
+  struct Working {
+    Scratch scratch;
+    Array<float> stream, lines, hidden, patches, second_out, flat;
+  };
+
   size_t subsample_floats() const { return bins_ + static_cast<size_t>(c1_) * (bins_ / 2); }
 
   // Two causal 3x3 convolutions of stride 2 and a linear map, a frame (four feature frames) at a
   // time. State: the last feature frame, then the last output of the first convolution (c1, bins/2).
-  void subsample(const float* features, int frames, float* state, float* out) {
+  void subsample(const float* features, int frames, float* state, float* out, Working& w) const {
     const int half = bins_ / 2, quarter = bins_ / 4;
-    lines_.reserve(static_cast<size_t>(5) * (bins_ + 2));
-    hidden_.reserve(static_cast<size_t>(3) * c1_ * (half + 2));
-    patches_.reserve(static_cast<size_t>(quarter) * c1_ * 9);
-    second_out_.reserve(static_cast<size_t>(quarter) * second_.padded());
-    flat_.reserve(static_cast<size_t>(c2_) * quarter);
+    w.lines.reserve(static_cast<size_t>(5) * (bins_ + 2));
+    w.hidden.reserve(static_cast<size_t>(3) * c1_ * (half + 2));
+    w.patches.reserve(static_cast<size_t>(quarter) * c1_ * 9);
+    w.second_out.reserve(static_cast<size_t>(quarter) * second_.padded());
+    w.flat.reserve(static_cast<size_t>(c2_) * quarter);
     float *last_line = state, *last_hidden = state + bins_;
     for (int t = 0; t < frames; t++, features += 4 * bins_, out += width_) {
       // Lines and rows are kept with a zero on either side, the padding along frequency.
-      float* lines = lines_.get();
+      float* lines = w.lines.get();
       for (int j = 0; j < 5; j++) {
         float* line = lines + j * (bins_ + 2);
         line[0] = line[bins_ + 1] = 0;
@@ -73,7 +83,7 @@ class Transcriber : public Model {
           line[1 + f] = j == 0 ? last_line[f] : (features[(j - 1) * bins_ + f] - mean_[f]) * scale_[f];
       }
       for (int f = 0; f < bins_; f++) last_line[f] = lines[4 * (bins_ + 2) + 1 + f];
-      float* hidden = hidden_.get();
+      float* hidden = w.hidden.get();
       const int row = half + 2;
       for (int c = 0; c < c1_; c++) {
         float* rows = hidden + static_cast<size_t>(c) * 3 * row;
@@ -83,18 +93,18 @@ class Transcriber : public Model {
         memcpy(last_hidden + static_cast<size_t>(c) * half, rows + 2 * row + 1, half * sizeof(float));
       }
       for (int f = 0; f < quarter; f++) {
-        float* patch = patches_.get() + static_cast<size_t>(f) * c1_ * 9;
+        float* patch = w.patches.get() + static_cast<size_t>(f) * c1_ * 9;
         for (int c = 0; c < c1_; c++)
           for (int j = 0; j < 3; j++)
             memcpy(patch + c * 9 + j * 3, hidden + (static_cast<size_t>(c) * 3 + j) * row + 2 * f, 3 * sizeof(float));
       }
-      second_.prepare(patches_.get(), c1_ * 9, quarter, scratch_.rows);
-      second_.run(scratch_.rows, quarter, second_out_.get(), second_.padded());
+      second_.prepare(w.patches.get(), c1_ * 9, quarter, w.scratch.rows);
+      second_.run(w.scratch.rows, quarter, w.second_out.get(), second_.padded());
       for (int f = 0; f < quarter; f++)
         for (int c = 0; c < c2_; c++)
-          flat_[static_cast<size_t>(c) * quarter + f] = silu1(second_out_[static_cast<size_t>(f) * second_.padded() + c]);
-      project_.prepare(flat_.get(), c2_ * quarter, 1, scratch_.rows);
-      project_.run(scratch_.rows, 1, out, width_);
+          w.flat[static_cast<size_t>(c) * quarter + f] = silu1(w.second_out[static_cast<size_t>(f) * second_.padded() + c]);
+      project_.prepare(w.flat.get(), c2_ * quarter, 1, w.scratch.rows);
+      project_.run(w.scratch.rows, 1, out, width_);
     }
   }
 
@@ -128,8 +138,6 @@ class Transcriber : public Model {
   std::vector<Block> blocks_;
   std::vector<size_t> offsets_;
   size_t state_floats_ = 0;
-  Scratch scratch_;
-  Array<float> stream_, lines_, hidden_, patches_, second_out_, flat_;
 };
 
 }  // namespace AM_ISA

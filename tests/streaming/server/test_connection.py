@@ -77,7 +77,7 @@ def serve(
             admit=lambda settings: None,
         )
         async with asyncio.timeout(30):
-            while not behind.engine.ready:
+            while not behind.engines.ready:
                 await asyncio.sleep(0.01)
             await connection.run()
 
@@ -85,7 +85,7 @@ def serve(
         asyncio.run(run())
     finally:
         at_end()
-        behind.engine.stop()
+        behind.engines.stop()
     return told
 
 
