@@ -1,10 +1,11 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 TORCH ?= torch torchaudio
-.PHONY: help install serve check fix test test-gpu bench demo dist clean
+OPS = $(patsubst kernels/%/bench.py,%,$(wildcard kernels/*/bench.py))
+.PHONY: help install serve check fix test test-gpu bench bench-kernels demo dist clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .venv/installed: pyproject.toml
 	test -x $(PY) || python3 -m venv .venv
@@ -36,6 +37,9 @@ test-gpu: install  ## run the kernel tests on the GPU; fails if one was skipped
 
 bench: install  ## measure speed as ratios within one run
 	.venv/bin/audiomamba bench
+
+bench-kernels: install  ## time every op beside its peers, on the GPU where there is one
+	for op in $(OPS); do $(PY) -m audiomamba.kernels.$$op.bench || exit; done
 
 demo: install  ## draw the README's picture: a recording, and its words as they came
 	$(PY) demos/plot_captions.py tests/recordings/zero_one_five.flac demos/captions.svg

@@ -1,0 +1,200 @@
+"""How the ops' benches measure, and the table they print.
+
+All contenders of a case are measured in turns, so that a busy moment or a change of clocks hits all
+of them. They must agree first: a fast wrong answer is not timed.
+
+On a GPU a call is a replayed CUDA graph (launched from Python, small kernels measure Python), with
+the cache emptied before it, between two events. On a CPU it is CPU time of one thread.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+__all__ = ["Case", "Row", "main", "measure"]
+
+Call = Callable[[], Tensor]
+ROUNDS = 20
+WARM = 3
+FLUSH_BYTES = 1 << 30  # a copy of this size is also what a floor is measured by
+CPU_ROUNDS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is timed.
+
+    Attributes:
+        name: The shape, for people.
+        what: ``forward``, ``both`` (forward and backward) or ``step``.
+        calls: Contenders by name, ours first; each returns something all must agree on.
+        values: Numbers that the output holds; on a CPU times are given for one of them.
+        floor_bytes: That must move on a GPU, or None.
+        bound: Relative error that contenders may differ by.
+    """
+
+    name: str
+    what: str
+    calls: Mapping[str, Call]
+    values: int
+    floor_bytes: int | None = None
+    bound: float = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was measured of a case: median and 10th and 90th percentile, by contender."""
+
+    case: Case
+    unit: str
+    times: Mapping[str, tuple[float, float, float]]
+    floor: float | None = field(default=None)
+
+
+def main(op: str, cases: Callable[[str], Iterable[Case]]) -> None:
+    """Measure an op as its command line asks: a table, or with ``--json`` a line a contender.
+
+    Args:
+        op: Its name.
+        cases: Makes the cases of a device, ``cuda`` or ``cpu``, one after the other.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m audiomamba.kernels.{op}.bench")
+    parser.add_argument("--json", action="store_true", help="print a JSON object a contender")
+    as_json = parser.parse_args().json
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        torch.set_num_threads(1)
+    rate = copy_rate() if device == "cuda" else None
+    if not as_json:
+        floor = f", copy {rate / 1e6:.2f} TB/s" if rate else ""
+        print(f"{op} on {_machine(device)}{floor}")
+    for case in cases(device):
+        row = measure(case, device, rate)
+        print(_json(op, row, device) if as_json else _line(row), flush=True)
+
+
+def measure(case: Case, device: str, rate: float | None = None) -> Row:
+    """Time the contenders of a case; ``rate`` is the copy's, in bytes a microsecond.
+
+    Raises:
+        ArithmeticError: two of them do not agree.
+    """
+    _agree(case)
+    if device == "cuda":
+        times = _gpu_microseconds({name: _captured(call) for name, call in case.calls.items()})
+        floor = case.floor_bytes / rate if rate and case.floor_bytes else None
+        return Row(case, "us", times, floor)
+    spreads = _cpu_nanoseconds(case.calls)
+    scaled = {
+        name: (low / case.values, middle / case.values, high / case.values)
+        for name, (low, middle, high) in spreads.items()
+    }
+    return Row(case, "ns a value", scaled)
+
+
+def copy_rate() -> float:
+    """Bytes read and written a microsecond by a device's own copy."""
+    source = torch.empty(FLUSH_BYTES // 4, device="cuda")
+    _, median, _ = _gpu_microseconds({"copy": source.clone})["copy"]
+    return 2 * source.nbytes / median
+
+
+def _agree(case: Case) -> None:
+    (first, want), *others = ((name, call()) for name, call in case.calls.items())
+    for name, got in others:
+        size = float(torch.linalg.vector_norm(want.detach().double()))
+        error = float(torch.linalg.vector_norm((got - want).detach().double())) / max(size, 1e-30)
+        if not error <= case.bound:
+            raise ArithmeticError(
+                f"{case.name} {case.what}: {name} and {first} differ by {error:.1e}, "
+                f"at most {case.bound:.0e} are right"
+            )
+
+
+def _captured(call: Call) -> Callable[[], None]:
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(WARM):
+            call()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    replay: Callable[[], None] = graph.replay
+    return replay
+
+
+def _gpu_microseconds(
+    calls: Mapping[str, Callable[[], object]],
+) -> dict[str, tuple[float, float, float]]:
+    flush = torch.empty(FLUSH_BYTES // 4, device="cuda")
+    took: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(WARM + ROUNDS):
+        for name, call in calls.items():
+            flush.zero_()
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            call()
+            end.record()
+            end.synchronize()
+            if turn >= WARM:
+                took[name].append(start.elapsed_time(end) * 1e3)
+    return {name: _spread(times) for name, times in took.items()}
+
+
+def _cpu_nanoseconds(calls: Mapping[str, Call]) -> dict[str, tuple[float, float, float]]:
+    took: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(1 + CPU_ROUNDS):
+        for name, call in calls.items():
+            began = time.process_time_ns()
+            call()
+            if turn:
+                took[name].append(time.process_time_ns() - began)
+    return {name: _spread(times) for name, times in took.items()}
+
+
+def _spread(times: Sequence[float]) -> tuple[float, float, float]:
+    tenths = statistics.quantiles(times, n=10, method="inclusive")
+    return tenths[0], statistics.median(times), tenths[-1]
+
+
+def _line(row: Row) -> str:
+    ours, *peers = ((name, median) for name, (_, median, _) in row.times.items())
+    share = f" ({row.floor / ours[1]:4.0%} of floor)" if row.floor else ""
+    cells = [f"{ours[0]} {ours[1]:9.2f} {row.unit}{share}"]
+    cells += [f"{name} {median:9.2f} ({median / ours[1]:.2f}x)" for name, median in peers]
+    return f"{row.case.name:>22} {row.case.what:8} " + "   ".join(cells)
+
+
+def _json(op: str, row: Row, device: str) -> str:
+    lines = []
+    for name, (low, median, high) in row.times.items():
+        lines.append(
+            json.dumps(
+                {
+                    "op": op, "case": row.case.name, "what": row.case.what, "contender": name,
+                    "unit": row.unit, "median": round(median, 4), "p10": round(low, 4),
+                    "p90": round(high, 4),
+                    "share_of_floor": round(row.floor / median, 4) if row.floor else None,
+                    "machine": _machine(device),
+                }
+            )
+        )  # fmt: skip
+    return "\n".join(lines)
+
+
+def _machine(device: str) -> str:
+    if device == "cuda":
+        from importlib.metadata import version
+
+        name = torch.cuda.get_device_name()
+        return f"{name}, torch {torch.__version__}, triton {version('triton')}"
+    return f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}"
