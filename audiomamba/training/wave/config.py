@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from audiomamba.errors import ConfigError
 from audiomamba.models.wave.config import WaveConfig
+from audiomamba.models.wave.sampling import Sampling
 from audiomamba.training.config import RunConfig
 
 __all__ = ["MadeConfig", "WaveDataConfig", "WaveExperiment", "WaveRunConfig"]
@@ -56,6 +57,7 @@ class WaveRunConfig(RunConfig):
 
     evaluate_every_s: float = 120.0  # wall seconds from one measure to the next; 0 = at the end
     evaluate_takes: int = 200  # held-out recordings, or windows of them, that are measured
+    sampling: Sampling = field(default_factory=Sampling)  # of the checkpoint, unless one says other
 
 
 @dataclass(kw_only=True, slots=True)

@@ -64,7 +64,8 @@ class Waveform:
 
     @property
     def description(self) -> dict[str, Any]:
-        return {"kind": "wave", "model": to_mapping(self.model.config)}
+        sampling = to_mapping(self._config.sampling)
+        return {"kind": "wave", "model": to_mapping(self.model.config), "sampling": sampling}
 
     @property
     def files(self) -> dict[str, Path]:

@@ -1,0 +1,117 @@
+"""What drawing a sample costs on a CPU: ``python -m audiomamba.models.wave.bench [MODEL]``.
+
+One JSON line a case: samples a CPU second of one core, and the ratio to PyTorch's step loop in the
+same run. ``limit`` is the rate at which the products alone would take the whole of a core's
+multiply-adds (int8: 102 G a second, float32: 51 G, measured on an AVX2 core at 3.1 GHz), ``share``
+is how much of it was reached. Without MODEL: the default shape with random weights.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+
+from audiomamba.config import from_mapping
+from audiomamba.models.checkpoint_files import read_config
+from audiomamba.models.registry import find
+from audiomamba.models.wave.config import WaveConfig
+from audiomamba.models.wave.engine import WaveEngine, native_lacks
+from audiomamba.models.wave.model import Wave
+from audiomamba.models.wave.native import NativeWave
+from audiomamba.models.wave.sampling import Sampling, stream_seeds
+from audiomamba.models.wave.torch_engine import TorchWave, load_wave
+
+__all__ = ["measure", "products"]
+
+PEAK = {"int8": 102e9, "float32": 51e9}  # multiply-adds a second of one core
+ROUNDS = 5  # of all cases in turns, so that a busy moment hits all of them
+
+
+def products(model: Wave) -> float:
+    """Multiply-adds of linear maps a sample: slower rates count by their share."""
+    total = 0.0
+    for name, weight in model.named_parameters():
+        if weight.dim() != 2 or not name.endswith("weight") or "embedding" in name:
+            continue
+        if not name.startswith(("net.", "head.")):
+            continue
+        depth = name.count("inner.")
+        depth += name.endswith(("shrink.weight", "grow.weight"))  # once a frame of the slower rate
+        every = int(np.prod(model.config.pools[:depth])) if depth else 1
+        total += weight.numel() / every
+    return total
+
+
+def measure(
+    model: Wave, *, streams: Sequence[int] = (1, 16), samples: int = 4_000, rounds: int = ROUNDS
+) -> list[dict[str, object]]:
+    """Samples a CPU second of every engine that can run the model here."""
+    weights = {name: t.detach().cpu().numpy() for name, t in model.state_dict().items()}
+    engines: dict[str, tuple[WaveEngine, int]] = {"torch": (TorchWave(model), samples // 40)}
+    if native_lacks(model.config) is None:
+        for precision in ("float32", "int8"):
+            native = NativeWave(model.config, weights, int8=precision == "int8")
+            engines[f"native-{precision}"] = (native, samples)
+    lines: list[dict[str, object]] = []
+    for count in streams:
+        cases = {name: _case(engine, count, n) for name, (engine, n) in engines.items()}
+        rates: dict[str, list[float]] = {name: [] for name in cases}
+        for _ in range(rounds):
+            for name, case in cases.items():
+                rates[name].append(case())
+        middle = {name: statistics.median(found) for name, found in rates.items()}
+        lines += [_line(model, name, count, middle) for name in cases]
+    return lines
+
+
+def _case(engine: WaveEngine, streams: int, samples: int) -> Callable[[], float]:
+    each = max(1, samples // streams)
+    nobody, seeds = [-1] * streams, stream_seeds(0, streams)
+
+    def case() -> float:
+        state, last = engine.begin(nobody, nobody), np.full(streams, 128, np.uint8)
+        began = time.process_time()
+        engine.draw(state, last, Sampling(top_p=0.98), seeds, np.zeros(streams, np.int64), each)
+        return streams * each / (time.process_time() - began)
+
+    return case
+
+
+def _line(model: Wave, name: str, streams: int, rates: dict[str, float]) -> dict[str, object]:
+    limit = PEAK["int8" if name.endswith("int8") else "float32"] / products(model)
+    return {
+        "what": "wave", "engine": name, "streams": streams,
+        "samples_per_cpu_s": round(rates[name]),
+        "realtime": round(rates[name] / model.config.sample_rate, 3),
+        "ratio": round(rates[name] / rates["torch"], 1),
+        "limit": round(limit), "share": round(rates[name] / limit, 3),
+        "machine": platform.processor() or platform.machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="CPU cost of drawing samples, a JSON line a case.")
+    parser.add_argument("model", nargs="?", help="name or folder; random weights without")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    if options.model:
+        folder = find(options.model)
+        config = from_mapping(WaveConfig, read_config(folder)["model"])
+        model = load_wave(folder, config)
+    else:
+        model = Wave(WaveConfig(labels=["a"])).eval()
+    for line in measure(model):
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
