@@ -59,8 +59,12 @@ def configure(level: str, format: Format, stream: TextIO | None = None) -> None:
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(level.upper())
-    if level != "debug":  # uvicorn tells at info what our own lines tell better
-        logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.root.level))
+    if level != "debug":
+        # uvicorn tells at info what our own lines tell better, and asyncio warns of each frame
+        # for a client that is gone.
+        for name, least in (("uvicorn", logging.WARNING), ("asyncio", logging.ERROR)):
+            logger = logging.getLogger(name)
+            logger.setLevel(max(least, logger.level))
 
 
 def redact(text: str) -> str:

@@ -46,6 +46,18 @@ class Wire(WebSocketsSansIOProtocol):
             self._cut.cancel()
         super().connection_lost(exc)
 
+    def send_receive_event_to_app(self) -> None:
+        """Refuse text that is no UTF-8 ourselves: uvicorn logs our traceback for it."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(1007, "not UTF-8")
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self.cut_later()

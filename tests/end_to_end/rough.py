@@ -35,7 +35,9 @@ class Rough(contextlib.AbstractContextManager["Rough"]):
         self._events: list[Any] = []
         self._rest = b""
         self._next()  # the response
-        assert self._protocol.handshake_exc is None, self._protocol.handshake_exc
+        if self._protocol.handshake_exc is not None:
+            self.socket.close()
+            raise self._protocol.handshake_exc
 
     def __exit__(self, *error: object) -> None:
         self.socket.close()

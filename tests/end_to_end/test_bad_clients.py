@@ -5,7 +5,9 @@ free.
 """
 
 import asyncio
+import contextlib
 import json
+import random
 import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ from websockets.frames import Opcode
 from tests.end_to_end.rough import Rough
 from tests.end_to_end.serving import Server
 from tests.end_to_end.speaking import START, WORDS, pcm, text, transcribe
+from tests.streaming.protocol.mutations import V1, VOSK, mutations
 
 pytestmark = pytest.mark.slow
 
@@ -191,6 +194,24 @@ def test_the_vosk_dialect_survives_wrong_configurations(server: Server, frame: b
     assert closed in (4406, 1000)
 
 
+@pytest.mark.parametrize(("path", "frames"), [("/v1/stream", V1), ("/", VOSK)])
+def test_mutated_frames_of_a_hundred_clients_disturb_nobody(
+    server: Server, path: str, frames: tuple[str | bytes, ...]
+) -> None:
+    rng = random.Random(path)
+    with beside_a_good_stream(server):
+        for _ in range(50):
+            server.until(lambda: json.loads(server.get("/readyz")[1])["free"] > 2)
+            with Rough(server.socket_url + path) as rough, contextlib.suppress(ConnectionError):
+                rough.raw(_framed(rough, frames[0]))
+                for frame in mutations(frames, 20, rng.randrange(1 << 30)):
+                    sent = bytearray(_framed(rough, frame))
+                    if rng.random() < 0.1:  # the frame itself, and not only what is in it
+                        sent[rng.randrange(len(sent))] ^= 1 << rng.randrange(8)
+                    rough.raw(bytes(sent))
+    assert "Traceback" not in server.log() and "failed" not in server.log()
+
+
 def test_a_start_when_all_slots_went_meanwhile_is_told_when_to_come_again() -> None:
     server = Server("engine.slots=1", "limits.connections=2")
     url = f"{server.socket_url}/v1/stream"
@@ -247,6 +268,12 @@ def test_silence_is_warned_of_and_ends_where_not_even_pongs_come() -> None:
         assert asyncio.run(muted())
     finally:
         assert server.stop() == 0
+
+
+def _framed(rough: Rough, frame: str | bytes) -> bytes:
+    if isinstance(frame, str):
+        return rough.frame(Opcode.TEXT, frame.encode(errors="surrogatepass"))
+    return rough.frame(Opcode.BINARY, frame)
 
 
 async def _connect(url: str) -> None:

@@ -70,3 +70,9 @@ def test_uvicorn_is_quiet_unless_everything_is_wanted() -> None:
     assert stream.getvalue() == ""
     logging.getLogger("uvicorn.error").warning("something odd")
     assert "something odd" in stream.getvalue()
+
+
+def test_asyncio_does_not_warn_of_each_frame_for_a_client_that_is_gone() -> None:
+    stream = lines("info", "json")
+    logging.getLogger("asyncio").warning("socket.send() raised exception.")
+    assert stream.getvalue() == ""
