@@ -11,7 +11,7 @@ from audiomamba.kernels.lti.discretize import System, powers
 
 __all__ = ["convolve", "lti"]
 
-BLOCK: Final = 1024  # frames whose powers of Ā are held at once for the states
+BLOCK: Final = 1024  # frames whose powers of Ā are held for the states
 
 
 def lti(u: Tensor, system: System, initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -26,17 +26,19 @@ def lti(u: Tensor, system: System, initial_state: Tensor | None) -> tuple[Tensor
     first = None if initial_state is None else initial_state.transpose(0, 1).reshape(D, B, 2 * N)
     state = u.new_zeros(D, B, 2 * N, dtype=system.b.real.dtype) if first is None else first
     echo = []
+    # Whole blocks share their tables; only the last block may be shorter.
+    longest = min(BLOCK, T)
+    table = powers(system, torch.arange(longest + 1, device=u.device))  # (D, N, longest + 1)
+    to_state = inputs_to_state(system, table[:, :, :longest].flip(2))
+    to_outputs = None if first is None else state_to_outputs(system, table[:, :, 1:])
     for start in range(0, T, BLOCK):
-        stop = min(start + BLOCK, T)
-        if first is not None:
+        size = min(BLOCK, T - start)
+        if first is not None and to_outputs is not None:
             # From the first state, not the running one: the FFT has all that the inputs leave.
-            ahead = powers(system, torch.arange(start + 1, stop + 1, device=u.device))
-            echo.append(torch.bmm(first, state_to_outputs(system, ahead)))  # (D, B, block)
-        left = powers(system, torch.arange(stop - start, -1, -1, device=u.device))
-        inputs = u_BDT[:, :, start:stop].transpose(0, 1).to(state.dtype)  # (D, B, block)
-        state = turned(state, left[:, :, 0]) + torch.bmm(
-            inputs, inputs_to_state(system, left[:, :, 1:])
-        )
+            ahead = powers(system, torch.arange(start, start + 1, device=u.device))[:, :, 0]
+            echo.append(torch.bmm(turned(first, ahead), to_outputs[:, :, :size]))  # (D, B, size)
+        inputs = u_BDT[:, :, start : start + size].transpose(0, 1).to(state.dtype)  # (D, B, size)
+        state = turned(state, table[:, :, size]) + torch.bmm(inputs, to_state[:, longest - size :])
     y = convolve(u_BDT, taps(system, T), torch.cat(echo, dim=2).transpose(0, 1) if echo else None)
     return y.transpose(1, 2), state.reshape(D, B, N, 2).transpose(0, 1).contiguous()
 
