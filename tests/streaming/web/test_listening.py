@@ -8,7 +8,7 @@ import pytest
 
 from tests.streaming.scripted import ScriptedServer
 from tests.streaming.web.browser import CHROMIUM, Page
-from tests.streaming.web.visiting import LINES, NOTICE, STATE, TEXTS, spoken, visit
+from tests.streaming.web.visiting import LINES, NOTICE, STATE, TEXTS, drop, sound, spoken, visit
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,6 +61,10 @@ def test_a_page_that_is_not_secure_says_what_to_do() -> None:
         assert "https://" in said and "localhost" in said
         await page.key(" ")
         assert await page.evaluate(STATE) == "idle"
+        await page.evaluate("document.querySelector('[name=paced][value=\"\"]').click()")
+        await drop(page, sound(2.0))  # recordings need no microphone
+        await page.until(f"{STATE} === 'drained'")
+        assert (await page.evaluate(LINES))[0] == TEXTS[0]
 
     visit(body, "--host-resolver-rules=MAP captions.test 127.0.0.1", host="captions.test")
 
@@ -206,3 +210,87 @@ def test_a_server_that_says_nothing_any_more_is_left(microphone: str) -> None:
         assert server.starts[1]["resume"]["token"]
 
     visit(body, microphone, server=ScriptedServer(silent_at_s=1.0), complaints=True)
+
+
+SHARE = """
+  window.shares = [];
+  navigator.mediaDevices.getDisplayMedia = async () => {
+    const context = new AudioContext();
+    const out = context.createMediaStreamDestination();
+    const tone = context.createOscillator();
+    tone.connect(out);
+    tone.start();
+    shares.push(out.stream);
+    return out.stream;
+  };
+  const select = document.getElementById('source');
+  select.value = 'tab';
+  select.dispatchEvent(new Event('change'));
+"""
+
+
+def test_the_sound_of_a_tab_is_heard_until_its_share_is_ended(microphone: str) -> None:
+    async def body(page: Page, server: ScriptedServer) -> None:
+        await page.until("document.querySelectorAll('#source option').length > 1")
+        await page.evaluate(f"(() => {{ {SHARE} }})()")
+        await page.key(" ")
+        await page.until(f"{LINES}.length === 1")
+        await page.evaluate("shares[0].getAudioTracks()[0].dispatchEvent(new Event('ended'))")
+        await page.until(f"{STATE} === 'drained'")
+        assert "share was ended" in await page.evaluate(NOTICE)
+
+    visit(body, microphone)
+
+
+def test_a_share_without_sound_says_what_to_tick(microphone: str) -> None:
+    async def body(page: Page, server: ScriptedServer) -> None:
+        await page.until("document.querySelectorAll('#source option').length > 1")
+        await page.evaluate(f"(() => {{ {SHARE} }})()")
+        await page.evaluate(
+            "navigator.mediaDevices.getDisplayMedia = async () => new MediaStream([])"
+        )
+        await page.key(" ")
+        await page.until(f"{NOTICE}.includes('share audio')")
+        assert await page.evaluate(STATE) == "idle" and server.starts == []
+
+    visit(body, microphone)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("NotAllowedError", "was not allowed"),
+        ("NotFoundError", "No such microphone"),
+        ("NotReadableError", "in use by another program"),
+    ],
+)
+def test_a_microphone_that_does_not_open_is_explained(
+    name: str, words: str, microphone: str
+) -> None:
+    async def body(page: Page, server: ScriptedServer) -> None:
+        await page.evaluate(
+            "navigator.mediaDevices.getUserMedia = async () => "
+            f"{{ throw new DOMException('no', '{name}'); }}"
+        )
+        await page.key(" ")
+        await page.until(f"{NOTICE}.includes('{words}')")
+        assert await page.evaluate(STATE) == "idle"
+
+    visit(body, microphone)
+
+
+def test_the_screen_stays_awake_as_long_as_it_is_listened(microphone: str) -> None:
+    async def body(page: Page, server: ScriptedServer) -> None:
+        await page.evaluate(
+            "(() => { window.awake = 0; const lock = { release: async () => { awake -= 1; } };"
+            " Object.defineProperty(navigator, 'wakeLock',"
+            " { value: { request: async () => { awake += 1; return lock; } } }); })()"
+        )
+        await page.key(" ")
+        await page.until(f"{STATE} === 'live'")
+        assert await page.evaluate("awake") == 1
+        await page.key(" ")
+        await page.until("!document.body.classList.contains('running')")
+        assert await page.evaluate("awake") == 0
+
+    visit(body, microphone)

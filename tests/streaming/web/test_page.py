@@ -118,6 +118,10 @@ def test_everything_fits_the_window(width: int, microphone: str) -> None:
                  .map(([id]) => id)"""
         )
         assert outside == []
+        await page.evaluate("document.getElementById('settings-open').click()")
+        form = "document.querySelector('#settings form')"
+        assert await page.evaluate(f"{form}.scrollWidth <= {form}.clientWidth")
+        assert await page.evaluate(f"{form}.getBoundingClientRect().right") <= width
 
     visit(body, microphone)
 
