@@ -1,5 +1,7 @@
 // A microphone, or the sound of a tab or of the whole computer, as blocks in the worker.
 
+const START_MS = 6000;
+
 /** Why this page cannot listen, in words for its user, or null if it can. */
 export function obstacle() {
   if (!window.isSecureContext) {
@@ -33,12 +35,14 @@ export class Capture {
     // Made before the first await: on iOS only a context of the gesture itself may run.
     const context = new AudioContext();
     const resumed = context.resume();
+    let media = null;
     try {
-      const media = await Capture.#media(given);
-      await resumed;
+      media = await Capture.#media(given);
+      await inTime(resumed);
       await context.audioWorklet.addModule(new URL("capture-worklet.js", import.meta.url));
       return new Capture(context, media, given.onEnded);
     } catch (error) {
+      media?.getTracks().forEach((track) => track.stop());
       await context.close();
       throw error;
     }
@@ -98,6 +102,20 @@ export class Capture {
     this.source.disconnect();
     this.media.getTracks().forEach((track) => track.stop());
     await this.context.close().catch(() => {}); // closed meanwhile
+  }
+}
+
+/** A context without any sound device to run on never starts, and never says so. */
+async function inTime(started) {
+  let timer;
+  const late = new Promise((_, fail) => {
+    const error = new Error("The browser's sound does not start. Is any sound device, if only a speaker, connected?");
+    timer = setTimeout(fail, START_MS, error);
+  });
+  try {
+    await Promise.race([started, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

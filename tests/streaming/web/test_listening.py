@@ -294,3 +294,21 @@ def test_the_screen_stays_awake_as_long_as_it_is_listened(microphone: str) -> No
         assert await page.evaluate("awake") == 0
 
     visit(body, microphone)
+
+
+def test_a_browser_whose_sound_does_not_start_says_so_and_lets_go(microphone: str) -> None:
+    async def body(page: Page, server: ScriptedServer) -> None:
+        await page.evaluate(
+            "(() => { AudioContext.prototype.resume = () => new Promise(() => {});"
+            " const real = setTimeout; window.setTimeout ="
+            " (f, ms, ...rest) => real(f, ms === 6000 ? 50 : ms, ...rest);"
+            " const devices = navigator.mediaDevices;"
+            " const ask = devices.getUserMedia.bind(devices);"
+            " devices.getUserMedia = async (c) => (window.media = await ask(c)); })()"
+        )
+        await page.key(" ")
+        await page.until(f"{NOTICE}.includes('does not start')")
+        assert await page.evaluate(STATE) == "idle"
+        assert await page.evaluate("media.getTracks()[0].readyState") == "ended"
+
+    visit(body, microphone)
