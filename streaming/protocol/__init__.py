@@ -4,9 +4,11 @@ from audiomamba.streaming.protocol.dialect import Close, Dialect, Outgoing
 from audiomamba.streaming.protocol.settings import (
     AudioSettings,
     EndpointSettings,
+    GenerationSettings,
     ResultSettings,
     Resume,
     StreamSettings,
+    Task,
 )
 
 __all__ = [
@@ -14,8 +16,10 @@ __all__ = [
     "Close",
     "Dialect",
     "EndpointSettings",
+    "GenerationSettings",
     "Outgoing",
     "ResultSettings",
     "Resume",
     "StreamSettings",
+    "Task",
 ]

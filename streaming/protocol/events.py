@@ -8,6 +8,8 @@ decoder emits, because this package imports nothing but the standard library.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from audiomamba.streaming.protocol.settings import Encoding
+
 __all__ = [
     "Checkpoint",
     "Done",
@@ -16,6 +18,8 @@ __all__ = [
     "Failed",
     "Final",
     "Flushed",
+    "GenerationEnd",
+    "GenerationStart",
     "GoAway",
     "Metrics",
     "Parked",
@@ -25,6 +29,7 @@ __all__ = [
     "Progress",
     "Ready",
     "Snapshot",
+    "Sound",
     "SpeechEnd",
     "SpeechStart",
     "Warned",
@@ -50,6 +55,8 @@ class Ready:
         model: ``name``, ``hash``, ``sample_rate``, ``frame_ms``, ``look_ahead_ms``.
         limits: What the server refuses beyond.
         features: What of the protocol it offers.
+        generator: ``name``, ``sample_rate``, ``labels`` and ``speakers`` of the model that makes
+            recordings, or None where there is none.
         resume: ``token`` and ``ttl_s``, or None where streams cannot be resumed.
     """
 
@@ -60,6 +67,7 @@ class Ready:
     resume: dict[str, Any] | None = None
     resumed: bool = False
     resume_at_sample: int = 0
+    generator: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +178,39 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class GenerationStart:
+    """A recording is being made; ``index`` names it in the frames that carry its sound."""
+
+    id: str
+    index: int
+    sample_rate: int
+    encoding: Encoding
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """The next samples of a recording, mono, in its encoding."""
+
+    index: int
+    sample_rate: int
+    encoding: Encoding
+    first_sample: int
+    samples: int
+    payload: bytes
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationEnd:
+    """A recording is over after so many ``samples``."""
+
+    id: str
+    samples: int
+    reason: Literal["complete", "cancelled", "error"]
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """The stream goes on, but something is not as wished."""
 
@@ -214,5 +255,6 @@ class Done:
 
 Event = (
     Ready | Partial | Final | SpeechStart | SpeechEnd | Flushed | Progress | Checkpoint | Parked
-    | Drained | Failed | Snapshot | Metrics | Warned | Problem | GoAway | Pong | Done
+    | Drained | Failed | Snapshot | Metrics | GenerationStart | Sound | GenerationEnd | Warned
+    | Problem | GoAway | Pong | Done
 )  # fmt: skip

@@ -57,6 +57,11 @@ class Fields:
         self._asked.add(name)
         return self._values.get(name) is not None
 
+    def given(self, name: str) -> bool:
+        """Whether the field is there, be it null."""
+        self._asked.add(name)
+        return name in self._values
+
     def flag(self, name: str, default: bool) -> bool:
         value = self._get(name, default)
         if not isinstance(value, bool):

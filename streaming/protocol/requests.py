@@ -2,14 +2,21 @@
 
 from dataclasses import dataclass
 
-from audiomamba.streaming.protocol.settings import EndpointSettings, StreamSettings
+from audiomamba.streaming.protocol.settings import (
+    EndpointSettings,
+    GenerationSettings,
+    StreamSettings,
+)
 
 __all__ = [
     "Audio",
     "Cancel",
+    "CancelGeneration",
+    "Credit",
     "Finish",
     "Flush",
     "Gap",
+    "Generate",
     "Open",
     "Report",
     "Request",
@@ -64,6 +71,29 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Generate:
+    """Make a recording, after those asked for before; answered with ``GenerationStart``, ``Sound``
+    as it is made, and ``GenerationEnd``."""
+
+    settings: GenerationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """So much more of a recording may be sent."""
+
+    id: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelGeneration:
+    """Stop making a recording; answered with its ``GenerationEnd``."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class TakeSnapshot:
     """Save the state; to be answered with ``Snapshot``."""
 
@@ -73,4 +103,7 @@ class Report:
     """To be answered with ``Metrics``."""
 
 
-Request = Open | Audio | Gap | Update | Flush | Finish | Cancel | TakeSnapshot | Report
+Request = (
+    Open | Audio | Gap | Update | Flush | Finish | Cancel | Generate | Credit | CancelGeneration
+    | TakeSnapshot | Report
+)  # fmt: skip

@@ -9,15 +9,20 @@ __all__ = [
     "ChannelMode",
     "Encoding",
     "EndpointSettings",
+    "GenerationSettings",
     "Overflow",
+    "Pace",
     "ResultSettings",
     "Resume",
     "StreamSettings",
+    "Task",
 ]
 
 Encoding = Literal["linear16", "float32", "mulaw", "alaw"]
 ChannelMode = Literal["mix", "first"]
 Overflow = Literal["block", "drop_oldest", "fail"]
+Task = Literal["transcribe", "generate", "both"]
+Pace = Literal["realtime", "fast"]
 
 BYTES_PER_SAMPLE: dict[Encoding, int] = {"linear16": 2, "float32": 4, "mulaw": 1, "alaw": 1}
 
@@ -68,9 +73,27 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationSettings:
+    """One recording that a client wants made."""
+
+    id: str
+    label: str | None = None  # what; one of the model's
+    voice: str | None = None  # whose; one of the model's speakers
+    encoding: Encoding = "linear16"
+    sample_rate: int | None = None  # Hz; None = the model's own
+    max_s: float = 10.0
+    seed: int | None = None  # None = a new one, which is told
+    temperature: float | None = None  # None = the model's own, as below
+    top_p: float | None = None
+    credit_s: float | None = 10.0  # sound that may be sent before more is asked for; None = any
+    pace: Pace = "fast"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
     """Everything that is fixed when a stream opens."""
 
+    task: Task = "transcribe"
     audio: AudioSettings = field(default_factory=AudioSettings)
     results: ResultSettings = field(default_factory=ResultSettings)
     endpointing: EndpointSettings = field(default_factory=EndpointSettings)

@@ -18,8 +18,8 @@ from starlette.websockets import WebSocket
 
 import audiomamba
 from audiomamba.errors import ProtocolError
-from audiomamba.streaming.protocol import Dialect, StreamSettings, v1, vosk
-from audiomamba.streaming.server.access import Access, Shown
+from audiomamba.streaming.protocol import Dialect, StreamSettings, Task, v1, vosk
+from audiomamba.streaming.server.access import Access, Scope, Shown
 from audiomamba.streaming.server.account import Account
 from audiomamba.streaming.server.config import ServerConfig
 from audiomamba.streaming.server.connection import Connection
@@ -39,6 +39,12 @@ SAMPLE_LAG_S = 1.0
 SPARE_CONNECTIONS = 16
 """WebSockets without a stream that are let in beyond twice the slots, where nothing is set."""
 
+STREAM_SCOPES: tuple[Scope, ...] = ("transcribe", "generate")
+SCOPES_OF: dict[Task, tuple[Scope, ...]] = {
+    "transcribe": ("transcribe",),
+    "generate": ("generate",),
+    "both": ("transcribe", "generate"),
+}
 REJECTED = {
     1003: "audio_before_start",
     1009: "too_big",
@@ -74,6 +80,8 @@ class App:
         """The engines run as long as the application does."""
         self.service.engines.observe(self.metrics.phase)
         self.service.engines.start()
+        if self.service.sounds is not None:
+            self.service.sounds.start()
         tasks = [asyncio.create_task(work) for work in (self._sample(), self._streams.tend())]
         try:
             yield
@@ -83,6 +91,8 @@ class App:
                 with suppress(asyncio.CancelledError):
                     await task
             self.service.engines.stop()
+            if self.service.sounds is not None:
+                self.service.sounds.stop()
 
     def health(self) -> list[Route]:
         """What machines ask for every few seconds; needs no token."""
@@ -198,12 +208,17 @@ class App:
 
     def _admission(self, shown: Shown | None) -> Callable[[StreamSettings], None]:
         """Checks the token that was shown before, or else the one in the settings."""
-        return lambda settings: self._access.check(
-            shown.token if shown else settings.token, "transcribe"
-        )
+
+        def admit(settings: StreamSettings) -> None:
+            for scope in SCOPES_OF[settings.task]:
+                self._access.check(shown.token if shown else settings.token, scope)
+
+        return admit
 
     def _fail_if_unknown(self, shown: Shown, dialect: Dialect) -> None:
         """A browser cannot read an HTTP status: it is told on the open socket."""
+        if any(self._access.allows(shown.token, scope) for scope in STREAM_SCOPES):
+            return  # which of them it needs is known with the start
         try:
             self._access.check(shown.token, "transcribe")
         except ProtocolError as error:
@@ -218,10 +233,11 @@ class App:
         if shown is None and self._access.guarded and not token_may_follow:
             return self._reject("token", UNAUTHORIZED, "a token is needed")
         if shown is not None and shown.place == "header":
-            allowed = self._access.allows(shown.token, "transcribe")
-            if allowed is None:
+            scopes = STREAM_SCOPES if token_may_follow else STREAM_SCOPES[:1]
+            allowed = [self._access.allows(shown.token, scope) for scope in scopes]
+            if None in allowed:
                 return self._reject("token", UNAUTHORIZED, "the token is not known here")
-            if not allowed:
+            if not any(allowed):
                 return self._reject("scope", FORBIDDEN, "the token is not for transcribe")
         reasons = self.service.unready()
         if len(self.connections) >= self._max_connections:

@@ -75,6 +75,8 @@ class EngineConfig:
     """How the model runs."""
 
     model: str = "listen-en"  # a name that `audiomamba models` lists, or a folder
+    voice: str = ""  # the same, of the model that makes recordings; "" = none are made
+    recordings: int = 16  # made at once
     device: str = "cpu"  # torch's name of it
     slots: int = 64  # streams at once
     block: int = 4  # encoder frames (40 ms) a step: fewer answer sooner, more cost less
@@ -87,6 +89,8 @@ class EngineConfig:
             raise ConfigError(f"engine.slots must be in 1..65536, got {self.slots}")
         if not 1 <= self.block <= 64:
             raise ConfigError(f"engine.block must be in 1..64, got {self.block}")
+        if not 1 <= self.recordings <= 1024:
+            raise ConfigError(f"engine.recordings must be in 1..1024, got {self.recordings}")
         if not 0 <= self.threads <= 1024:
             raise ConfigError(f"engine.threads must be in 0..1024, got {self.threads}")
         if not 1 <= self.buffer_s <= 3600:

@@ -18,9 +18,10 @@ from audiomamba.streaming.protocol import (
     requests,
 )
 from audiomamba.streaming.server.account import Account
+from audiomamba.streaming.server.generations import Generations
 from audiomamba.streaming.server.limits import IdleWatch, LimitsConfig
 from audiomamba.streaming.server.resume import Past, Streams
-from audiomamba.streaming.server.service import FEATURES, Service
+from audiomamba.streaming.server.service import Service
 
 __all__ = ["Connection", "Gone", "Socket"]
 
@@ -90,6 +91,7 @@ class Connection:
         self._idle = IdleWatch(limits, socket.heard_at)
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
+        self._sounds: Generations | None = None
         self._wake = asyncio.Event()  # the sender has something to look at
         self._room = asyncio.Event()  # the session took audio, or answers were sent
         self._unanswered = 0  # frames read since something could be sent
@@ -169,10 +171,27 @@ class Connection:
         if isinstance(request, requests.Open):
             await self._open(request.settings)
             return
-        session = self._session
-        assert session is not None, "a dialect asks for nothing before Open"
         if self._draining and not isinstance(request, requests.Cancel):
             return  # the session was told to finish; what comes now belongs to the next server
+        if self._sounds is not None:
+            self._ask_for_sound(self._sounds, request)
+        if self._session is not None:
+            await self._ask_session(self._session, request)
+
+    def _ask_for_sound(self, sounds: Generations, request: requests.Request) -> None:
+        match request:
+            case requests.Generate(settings):
+                sounds.ask(settings)
+            case requests.Credit(id, seconds):
+                sounds.credit(id, seconds)
+            case requests.CancelGeneration(id):
+                sounds.cancel(id)
+            case requests.Cancel():
+                sounds.close()
+            case requests.Finish() if self._session is None:
+                self._dialect.emit(events.Drained(), _now())
+
+    async def _ask_session(self, session: Session, request: requests.Request) -> None:
         match request:
             case requests.Audio(samples):
                 await self._feed(session, samples)
@@ -192,25 +211,32 @@ class Connection:
 
     async def _open(self, settings: StreamSettings) -> None:
         self._admit(settings)
-        past = await self._resume(settings) if settings.resume else None
+        if settings.task != "transcribe":
+            engine = self._service.check_generates()
+            self._sounds = Generations(engine, settings.audio, self._notify)
+        hears = settings.task != "generate"
+        past = await self._resume(settings) if settings.resume and hears else None
         if past is None:
-            self._session = self._service.open(settings, self._notify)
             self._stream_id = self.id
+        if past is None and hears:
+            self._session = self._service.open(settings, self._notify)
             self._streams.enter(self._stream_id, self)
-        if self._session is not None:
+        if (opened := self._session or self._sounds) is not None:
             self._account.stream_id = self._stream_id
-            self._account.opened(self._session, _now())
+            self._account.opened(opened, _now())
+        token = {"token": self._streams.token(self._stream_id), "ttl_s": self._streams.ttl_s}
         ready = events.Ready(
             self._stream_id,
             self._service.model(),
             self._service.limits(),
-            FEATURES,
-            {"token": self._streams.token(self._stream_id), "ttl_s": self._streams.ttl_s},
+            self._service.features(),
+            token if hears else None,
             resumed=past is not None,
             resume_at_sample=past.at_sample if past else 0,
+            generator=self._service.generator(),
         )
         self._dialect.opened(ready, _now(), past.dialect if past else None)
-        if past is None and self._streams.durable:
+        if past is None and hears and self._streams.durable:
             await self._streams.keep(Past(self._stream_id, None, self._dialect.past(), 0))
         if settings.resume and past is None:
             message = "the stream is not known here any more; a new one begins"
@@ -290,6 +316,8 @@ class Connection:
     async def _leave(self) -> None:
         """Give the stream up, or keep it for its client to come back to."""
         self._dialect.lost()
+        if self._sounds is not None:
+            self._sounds.close()
         session = self._session
         if session is not None and self._dialect.resumable and not self._over:
             await self._suspend(session)
@@ -316,6 +344,8 @@ class Connection:
         for event in self._session.take_events() if self._session else []:
             self._account.said(event, _now())
             await self._take(event)
+        for event in self._sounds.take_events() if self._sounds else []:
+            self._dialect.emit(event, _now())
         match self._idle.look(_now()):
             case events.Warned() as warning:
                 self._dialect.emit(warning, _now())

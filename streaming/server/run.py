@@ -55,6 +55,8 @@ def serve(config: ServerConfig) -> int:
             slots=engine.slots,
             block=engine.block,
             threads=engine.threads,
+            voice=engine.voice,
+            recordings=engine.recordings,
             buffer_s=engine.buffer_s,
             checkpoint_s=config.resume.checkpoint_s if config.resume.folder else 0.0,
             language_model=engine.language_model,

@@ -5,14 +5,18 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiomamba.errors import Overloaded, ProtocolError
 from audiomamba.models.acoustic import NativeAcoustic
 from audiomamba.models.listener import Listener
+from audiomamba.models.registry import find
 from audiomamba.streaming.engine import Engine, Engines, Recognizer, Session, StepModel
 from audiomamba.streaming.protocol import AudioSettings, EndpointSettings, StreamSettings
 from audiomamba.text.ctc import DecoderConfig
+
+if TYPE_CHECKING:
+    from audiomamba.streaming.engine.sounds import SoundEngine
 
 __all__ = ["Service", "load_service"]
 
@@ -33,6 +37,7 @@ class Service:
         weights: Digest of its weights, in hexadecimal.
         recognizer: Makes what one stream needs beside the model.
         decoder: Decoding as the model wants it.
+        sounds: Make recordings; None where none are made here.
     """
 
     def __init__(
@@ -43,10 +48,12 @@ class Service:
         weights: str,
         recognizer: MakeRecognizer,
         decoder: DecoderConfig,
+        sounds: "SoundEngine | None" = None,
     ) -> None:
         self.engines = engines
         self.name = name
         self.weights = weights
+        self.sounds = sounds
         self.draining = False
         self._recognizer = recognizer
         self._decoder = decoder
@@ -96,6 +103,33 @@ class Service:
             state=state,
         )
 
+    def check_generates(self) -> "SoundEngine":
+        """What makes recordings.
+
+        Raises:
+            ProtocolError: nothing does here.
+        """
+        if self.sounds is None:
+            message = "start.task: this server makes no recordings; see engine.voice"
+            raise ProtocolError(message, code="no_model", close_code=4404)
+        return self.sounds
+
+    def features(self) -> tuple[str, ...]:
+        """What of the protocol is offered."""
+        return FEATURES if self.sounds is None else (*FEATURES, "generate")
+
+    def generator(self) -> dict[str, Any] | None:
+        """What ``ready`` says of the model that makes recordings."""
+        if self.sounds is None:
+            return None
+        made = self.sounds.synthesizer
+        return {
+            "name": made.name,
+            "sample_rate": made.sample_rate,
+            "labels": list(made.config.labels),
+            "speakers": list(made.config.speakers),
+        }
+
     def decoder(self, endpointing: EndpointSettings) -> DecoderConfig:
         """The decoder's settings for a client's."""
         return replace(
@@ -138,6 +172,8 @@ def load_service(
     threads: int = 0,
     checkpoint_s: float = 0.0,
     language_model: bool = True,
+    voice: str = "",
+    recordings: int = 16,
 ) -> Service:
     """Load a model and put engines under it, which are not started yet.
 
@@ -149,6 +185,8 @@ def load_service(
         buffer_s: Audio that may wait in a stream.
         threads: Engines; 0 = one a core where the native engine runs, else one.
         checkpoint_s: Audio between two checkpoints of a stream; 0 = only when asked.
+        voice: Name or folder of the model that makes recordings; none where empty.
+        recordings: Made at once.
         language_model: Whether to decode with the checkpoint's, where it has one.
 
     Raises:
@@ -156,7 +194,6 @@ def load_service(
     """
     from audiomamba.models.loading import load
     from audiomamba.models.recognition import Recognition
-    from audiomamba.models.registry import find
     from audiomamba.streaming.engine.session import SessionLimits
 
     folder = find(model)
@@ -189,7 +226,15 @@ def load_service(
         weights=digest,
         recognizer=recognizer,
         decoder=listener.decoder_config(),
+        sounds=_sound_engine(voice, device=device, most=recordings) if voice else None,
     )
+
+
+def _sound_engine(voice: str, *, device: str, most: int) -> "SoundEngine":
+    from audiomamba.models.wave.synthesizer import Synthesizer
+    from audiomamba.streaming.engine.sounds import SoundEngine
+
+    return SoundEngine(Synthesizer.from_folder(find(voice), device=device), most=most)
 
 
 def _step_models(

@@ -73,6 +73,9 @@ class WaveEngine(Protocol):
             StateError: an array is missing or of another shape.
         """
 
+    def phase(self, state: Any) -> int:
+        """Only states of the same phase can be put side by side; 0 where all can."""
+
     def state_bytes(self, state: Any) -> int:
         """Size of the state; the same at any time."""
 

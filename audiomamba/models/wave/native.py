@@ -114,6 +114,9 @@ class NativeWave:
             raise StateError(f"state must be (streams, {self._floats}), got {found}")
         return np.ascontiguousarray(state, np.float32).copy()
 
+    def phase(self, state: Floats) -> int:
+        return 0  # each row knows its own
+
     def state_bytes(self, state: Floats) -> int:
         return int(state.nbytes)
 

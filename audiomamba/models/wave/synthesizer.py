@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from audiomamba.audio.mulaw import SILENCE, compand, expand
 from audiomamba.config import from_mapping
-from audiomamba.errors import ConfigError, ModelError, StateError
+from audiomamba.errors import ConfigError, ModelError, ShapeError, StateError
 from audiomamba.models.checkpoint_files import read_config
 from audiomamba.models.wave.config import WaveConfig
 from audiomamba.models.wave.engine import EngineName, WaveEngine, load_engine
@@ -52,6 +52,11 @@ class Generation:
         """Size of what is remembered: the same at any time."""
         return self._engine.state_bytes(self._state)
 
+    @property
+    def phase(self) -> int:
+        """Where in its period the model is, if only equal phases can be made together; else 0."""
+        return self._engine.phase(self._state)
+
     def next(self, samples: int) -> Samples:
         """The next samples of every recording, ``(streams, samples)`` in -1..1.
 
@@ -63,6 +68,55 @@ class Generation:
         )
         self.position += samples
         return expand(codes)
+
+    @staticmethod
+    def together(made: "Sequence[Generation]", samples: int) -> list[Samples]:
+        """The next ``samples`` of several generations, each ``(streams, samples)``.
+
+        The same that each would give alone, with the weights read once for all. Their states are
+        put side by side for the call and taken apart after it, which costs a copy of each: a call
+        should be for a block, not for a sample.
+
+        Args:
+            made: Of one synthesizer, with equal ``sampling`` and ``phase``.
+            samples: How many.
+
+        Raises:
+            ShapeError: their sampling or phase differs.
+        """
+        if len(made) == 1:
+            return [made[0].next(samples)]
+        how, engine = made[0].sampling, made[0]._engine
+        if any(one.sampling != how or one.phase != made[0].phase for one in made):
+            raise ShapeError("generations made together must have the same sampling and phase")
+        # With guidance a state has a second half, asked for nobody; halves stay together.
+        halves = 1 if how.guidance == 1 else 2
+        states = [_halves(engine.dump(one._state), halves) for one in made]
+        state = engine.restore(
+            {
+                name: np.concatenate([own[half][name] for half in range(halves) for own in states])
+                for name in states[0][0]
+            }
+        )
+        last = np.concatenate([one._last for one in made])
+        first = np.concatenate([np.full(one.streams, one.position, np.int64) for one in made])
+        seeds = np.concatenate([one._seeds for one in made])
+        sound = expand(engine.draw(state, last, how, seeds, first, samples))
+        after, at = _halves(engine.dump(state), halves), 0
+        parts = []
+        for one in made:
+            own = slice(at, at + one.streams)
+            one._state = engine.restore(
+                {
+                    name: np.concatenate([after[half][name][own] for half in range(halves)])
+                    for name in after[0]
+                }
+            )
+            one._last = last[own].copy()
+            one.position += samples
+            parts.append(sound[own])
+            at += one.streams
+        return parts
 
     def save(self) -> bytes:
         """All that is needed to go on to the same samples: :meth:`Synthesizer.resume` takes it."""
@@ -229,6 +283,12 @@ class Synthesizer:
             own = np.take_along_axis(logits, codes[start:stop, None].astype(np.intp), -1)[:, 0]
             parts.append(((total - own) / np.log(2)).astype(np.float32))
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _halves(arrays: dict[str, NDArray[Any]], halves: int) -> list[dict[str, NDArray[Any]]]:
+    """The parts of a state's rows, first to last."""
+    split = {name: np.split(array, halves) for name, array in arrays.items()}
+    return [{name: parts[half] for name, parts in split.items()} for half in range(halves)]
 
 
 def _blocks(made: Generation, samples: int, block: int) -> Iterator[Samples]:

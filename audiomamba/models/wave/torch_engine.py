@@ -139,6 +139,9 @@ class TorchWave:
         streams.position = int(arrays["position"][0, 0]) if len(arrays["position"]) else 0
         return streams
 
+    def phase(self, state: _Streams) -> int:
+        return state.position
+
     def state_bytes(self, state: _Streams) -> int:
         return sum(tensor[1:].nbytes for _, tensor in flatten(state.pool))
 

@@ -19,6 +19,8 @@ PASSING = (
     events.Snapshot,
     events.Problem,
     events.GoAway,
+    events.GenerationStart,
+    events.GenerationEnd,
 )
 """What concerns one connection, or is out of date with it."""
 

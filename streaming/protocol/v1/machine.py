@@ -7,8 +7,9 @@ from audiomamba.errors import Overloaded, ProtocolError
 from audiomamba.streaming.protocol import events, requests
 from audiomamba.streaming.protocol.carry import SampleCarry
 from audiomamba.streaming.protocol.dialect import Close, Outgoing, internal_error
-from audiomamba.streaming.protocol.settings import StreamSettings
+from audiomamba.streaming.protocol.settings import GenerationSettings, StreamSettings
 from audiomamba.streaming.protocol.v1 import messages, wire
+from audiomamba.streaming.protocol.v1.generations import Generations
 from audiomamba.streaming.protocol.v1.journal import Journal
 from audiomamba.streaming.protocol.v1.table import REFUSALS, TRANSITIONS, Input, State
 
@@ -22,6 +23,9 @@ FATAL_CODES = {"bad_message": 4400, "bad_value": 4400, "bad_audio": 4406}
 
 COME_BACK = {1011, 1012, 1013, 4408, 4409, 4413}
 """Close codes after which the token is still good: the stream did nothing wrong."""
+
+HEARING = (messages.Gap, messages.Flush, messages.Update, messages.Snapshot)
+"""Messages that make no sense where nothing is transcribed."""
 
 UNSAID = (events.Progress, events.Checkpoint, events.Parked)
 """Events that have no words in v1."""
@@ -47,6 +51,8 @@ class Machine:
         self._samples = 0  # received, of one channel
         self._finals = 0
         self._done = False
+        self._drained = False  # the session is, generations are not
+        self._generations = Generations()
         self._metrics_s = 0.0  # 0 = off
         self._metrics_at: float | None = None
         self._partial: events.Partial | None = None  # held back until its time has come
@@ -106,8 +112,9 @@ class Machine:
         return {"journal": self._journal.state(), "finals": self._finals, "done": self._done}
 
     def lost(self) -> None:
+        self._generations.forget()
         if Input.LOST in TRANSITIONS[self.state]:
-            self._move(Input.LOST)
+            self._move(Input.LOST if self.settings.task != "generate" else Input.FATAL)
 
     def fail(self, error: ProtocolError | Overloaded, now: float) -> None:
         if self.closed:
@@ -137,15 +144,20 @@ class Machine:
             self.fail(internal_error(event), now)
             return
         if isinstance(event, events.Drained):
-            self._finish("finished")
-            self._done = True
-            self._move(Input.DRAINED)
+            self._drained = True
+            self._finish_if_all_is_said()
+            return
+        if isinstance(event, events.Sound):
+            self._outgoing.append(wire.encode_sound(event))
             return
         self._move(Input.EVENT)
         if isinstance(event, events.Final):
             self._partial = None
             self._finals += 1
         self._send(event)
+        if isinstance(event, events.GenerationEnd):
+            self._generations.over(event.id)
+            self._finish_if_all_is_said()
 
     def outgoing(self) -> list[Outgoing]:
         out, self._outgoing = self._outgoing, []
@@ -192,6 +204,8 @@ class Machine:
         return [requests.Open(message.settings)]
 
     def _control(self, message: messages.Message, now: float) -> list[requests.Request]:
+        if isinstance(message, HEARING):
+            self._check_hears(type(message).__name__.lower())
         match message:
             case messages.Gap(samples):
                 self._samples += samples
@@ -210,7 +224,19 @@ class Machine:
                 self._send(events.Pong(t))
             case messages.Snapshot():
                 return [requests.TakeSnapshot()]
+            case messages.Generate(settings):
+                return self._generate(settings)
+            case messages.Credit(id, seconds):
+                self._generations.check(id, "credit")
+                return [requests.Credit(id, seconds)]
         return []
+
+    def _generate(self, settings: GenerationSettings) -> list[requests.Request]:
+        if self.settings.task == "transcribe":
+            message = "generate: this stream was started for transcribe; see start.task"
+            raise ProtocolError(message, code="not_offered")
+        self._generations.ask(settings.id)
+        return [requests.Generate(settings)]
 
     def _update(self, message: messages.Update, now: float) -> list[requests.Request]:
         endpointing = message.endpointing or self.settings.endpointing
@@ -225,16 +251,23 @@ class Machine:
 
     def _cancel(self, id: str | None) -> list[requests.Request]:
         if id is not None:
-            raise ProtocolError(f"cancel.id: no generation {id!r} runs", code="bad_value")
+            self._generations.check(id, "cancel")
+            return [requests.CancelGeneration(id)]
         self._finish("cancelled")
         self._move(Input.CANCEL)
         return [requests.Cancel()]
 
     def _binary(self, data: bytes) -> list[requests.Request]:
         self._check(Input.AUDIO)
+        self._check_hears("audio")
         samples = self._carry.take(data)
         self._samples += len(samples) // self.settings.audio.frame_bytes
         return [requests.Audio(samples)] if samples else []
+
+    def _check_hears(self, what: str) -> None:
+        if self.settings.task == "generate":
+            message = f"{what}: this stream was started for generate; see start.task"
+            raise ProtocolError(message, code="not_offered")
 
     def _check(self, move: Input) -> None:
         """Refuse a move of the client that is not in the table."""
@@ -262,6 +295,12 @@ class Machine:
         self._send(self._partial)
         self._partial = None
         self._partial_at = now + self.settings.results.interim_ms / 1000
+
+    def _finish_if_all_is_said(self) -> None:
+        if self._drained and not self._generations:
+            self._finish("finished")
+            self._done = True
+            self._move(Input.DRAINED)
 
     def _finish(self, reason: str) -> None:
         seconds = self._samples / self.settings.audio.sample_rate

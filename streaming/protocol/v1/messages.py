@@ -1,12 +1,15 @@
 """Text frames of a client, read and checked."""
 
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from audiomamba.errors import ProtocolError
 from audiomamba.streaming.protocol.fields import Fields, parse_object
 from audiomamba.streaming.protocol.settings import (
     AudioSettings,
+    Encoding,
     EndpointSettings,
+    GenerationSettings,
     ResultSettings,
     Resume,
     StreamSettings,
@@ -29,6 +32,9 @@ __all__ = [
 ]
 
 MAJOR = 1
+ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
+MAX_SECONDS = 86_400.0
+"""A day, of sound that is asked for at once."""
 MAX_GAP_SAMPLES = 48_000 * 86_400
 """A day of silence in one message; more is a mistake."""
 
@@ -80,12 +86,13 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    pass
+    settings: GenerationSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    pass
+    id: str
+    seconds: float
 
 
 Message = Start | Gap | Update | Flush | Finish | Cancel | Snapshot | Ping | Generate | Credit
@@ -164,14 +171,15 @@ def _read(kind: type[Message], f: Fields, now: StreamSettings, metrics_ms: int) 
     if kind is Snapshot:
         f.has("id")
         return Snapshot()
-    return Generate() if kind is Generate else Credit()
+    if kind is Generate:
+        return Generate(_generation(f))
+    return Credit(_id(f), f.number("seconds", 0.0, 0.0, MAX_SECONDS))
 
 
 def _start(f: Fields) -> Start:
     version = f.text("protocol", max_length=16) or "1.0"
     if version.split(".")[0] != str(MAJOR):
         f.refuse("protocol", f"version {MAJOR}.x", code="bad_message")
-    f.choice("task", "transcribe", ["transcribe"])
     resume = f.object("resume")
     token = resume.text("token", max_length=512)
     last_seq = resume.integer("last_seq", 0, 0, 2**53)
@@ -181,6 +189,7 @@ def _start(f: Fields) -> Start:
     auth.close()
     look_ahead = f.integer("look_ahead_ms", 0, 0, 60_000) if f.has("look_ahead_ms") else None
     settings = StreamSettings(
+        task=f.choice("task", "transcribe", ["transcribe", "generate", "both"]),
         audio=_audio(f.object("audio", code="bad_audio")),
         results=_results(f.object("results"), ResultSettings()),
         endpointing=_endpointing(f.object("endpointing"), EndpointSettings()),
@@ -197,9 +206,41 @@ def _start(f: Fields) -> Start:
     return Start(settings, metrics_ms, _hints(f))
 
 
+def _generation(f: Fields) -> GenerationSettings:
+    source = f.object("input")
+    label = source.text("label")
+    source.choice("prompt", "none", ["none"])
+    source.close()
+    audio = f.object("audio")
+    encoding: Encoding = audio.choice("encoding", "linear16", ENCODINGS)
+    rate = audio.integer("sample_rate", 0, 8_000, 48_000) if audio.has("sample_rate") else None
+    audio.close()
+    unlimited = f.given("credit_s") and not f.has("credit_s")  # null is a value of its own here
+    return GenerationSettings(
+        id=_id(f),
+        label=label,
+        voice=f.text("voice"),
+        encoding=encoding,
+        sample_rate=rate,
+        max_s=f.number("max_s", 10.0, 0.01, MAX_SECONDS),
+        seed=f.integer("seed", 0, 0, 2**53) if f.has("seed") else None,
+        temperature=f.number("temperature", 1.0, 0.0, 10.0) if f.has("temperature") else None,
+        top_p=f.number("top_p", 1.0, 0.001, 1.0) if f.has("top_p") else None,
+        credit_s=None if unlimited else f.number("credit_s", 10.0, 0.0, MAX_SECONDS),
+        pace=f.choice("pace", "fast", ["realtime", "fast"]),
+    )
+
+
+def _id(f: Fields) -> str:
+    name = f.text("id")
+    if not name:
+        f.refuse("id", "the name of the generation")
+    return name
+
+
 def _audio(f: Fields) -> AudioSettings:
     audio = AudioSettings(
-        encoding=f.choice("encoding", "linear16", ["linear16", "float32", "mulaw", "alaw"]),
+        encoding=f.choice("encoding", "linear16", ENCODINGS),
         sample_rate=f.integer("sample_rate", 16_000, 8_000, 48_000),
         channels=f.integer("channels", 1, 1, 8),
         channel_mode=f.choice("channel_mode", "mix", ["mix", "first"]),

@@ -1,14 +1,23 @@
 """Events of a session as the text frames of protocol v1."""
 
 import json
+import struct
 from typing import Any
 
 from audiomamba.streaming.protocol import events
 from audiomamba.streaming.protocol.settings import ResultSettings
 
-__all__ = ["VERSION", "encode"]
+__all__ = ["HEADER", "VERSION", "encode", "encode_sound"]
 
 VERSION = "1.0"
+
+HEADER = struct.Struct("<HBBHBBIHHQII")
+"""Of a binary frame: magic, version, kind, generation, encoding, flags, sample rate, channels,
+bytes of the header, first sample, samples a channel, zero. 32 bytes, so that what follows is
+aligned for any view of it."""
+MAGIC, HEADER_VERSION, AUDIO = 0x4D41, 1, 1
+ENCODINGS = {"linear16": 1, "float32": 2, "mulaw": 3, "alaw": 4}
+LAST = 1
 
 
 def encode(event: events.Event, seq: int, results: ResultSettings) -> str:
@@ -21,6 +30,25 @@ def encode(event: events.Event, seq: int, results: ResultSettings) -> str:
     """
     kind, body = _body(event, results)
     return json.dumps({"type": kind, "seq": seq, **body}, separators=(",", ":"))
+
+
+def encode_sound(sound: events.Sound) -> bytes:
+    """Sound as a binary frame."""
+    header = HEADER.pack(
+        MAGIC,
+        HEADER_VERSION,
+        AUDIO,
+        sound.index & 0xFFFF,
+        ENCODINGS[sound.encoding],
+        LAST if sound.last else 0,
+        sound.sample_rate,
+        1,
+        HEADER.size,
+        sound.first_sample,
+        sound.samples,
+        0,
+    )
+    return header + sound.payload
 
 
 def _body(event: events.Event, results: ResultSettings) -> tuple[str, dict[str, Any]]:
@@ -61,6 +89,18 @@ def _body(event: events.Event, results: ResultSettings) -> tuple[str, dict[str, 
                 "batch": event.batch,
                 "state_bytes": event.state_bytes,
             }
+        case events.GenerationStart():
+            return "generation_start", {
+                "id": event.id,
+                "index": event.index,
+                "sample_rate": event.sample_rate,
+                "encoding": event.encoding,
+                "channels": 1,
+                "seed": event.seed,
+            }
+        case events.GenerationEnd():
+            body = {"id": event.id, "samples": event.samples, "reason": event.reason}
+            return "generation_end", body
         case events.Warned():
             return "warning", {"code": event.code, "message": event.message, **event.details}
         case events.Problem():
@@ -89,6 +129,8 @@ def _ready(event: events.Ready) -> dict[str, Any]:
         "resume_at_sample": event.resume_at_sample,
         "features": list(event.features),
     }
+    if event.generator:
+        body["generator"] = event.generator
     return body | ({"resume": event.resume} if event.resume else {})
 
 

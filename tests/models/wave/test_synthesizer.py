@@ -9,8 +9,8 @@ import pytest
 
 import audiomamba
 from audiomamba.audio.mulaw import compand
-from audiomamba.errors import ConfigError, ModelError, StateError
-from audiomamba.models.wave.synthesizer import Synthesizer
+from audiomamba.errors import ConfigError, ModelError, ShapeError, StateError
+from audiomamba.models.wave.synthesizer import Generation, Synthesizer
 from tests.models.wave.tiny import tiny_checkpoint, tiny_config
 
 ENGINES = ["native", "torch"]
@@ -139,3 +139,27 @@ def test_on_the_native_engine_torch_is_never_imported(folder: Path) -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_what_is_made_together_is_what_is_made_alone(model: Synthesizer, guidance: float) -> None:
+    def begun() -> list[Generation]:
+        made = [
+            model.start(labels=[label], seed=seed, guidance=guidance)
+            for label, seed in (("yes", 1), ("no", 2), (None, 3))
+        ]
+        made[0].next(60)  # a whole number of periods, so that the phases are equal
+        return made
+
+    alone = [np.concatenate([one.next(21), one.next(7)], 1) for one in begun()]
+    made = begun()
+    first, second = Generation.together(made, 21), Generation.together(made, 7)
+    for one, *parts in zip(alone, first, second, strict=True):
+        np.testing.assert_array_equal(np.concatenate(parts, 1), one)
+    assert [one.position for one in made] == [88, 28, 28]
+
+
+def test_only_what_is_alike_is_made_together(model: Synthesizer) -> None:
+    made = [model.start(seed=1), model.start(seed=1, temperature=0.5)]
+    with pytest.raises(ShapeError, match="same sampling"):
+        Generation.together(made, 4)
