@@ -37,6 +37,7 @@ COVERED_BY = {
     "kernels/dispatch.py": "kernels/scan/test_scan.py",
     "kernels/testing.py": "kernels/scan/test_scan.py",
     "kernels/native": "tests/models/test_native.py",
+    "streaming/engine/sound.py": "tests/streaming/engine/test_sounds.py",
     "streaming/engine/model.py": "tests/streaming/engine/test_session.py",
     "streaming/server": "tests/end_to_end/test_serving.py",
 }

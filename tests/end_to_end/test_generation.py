@@ -93,7 +93,7 @@ def test_credit_holds_and_cancel_stops_an_endless_one(server: Server) -> None:
             await say(socket, endless)
             heard, sound = await hear(socket, "generation_start")
             while len(sound.get(1, b"")) < 2 * 3600:
-                frame = await socket.recv()
+                frame = await socket.recv(decode=False)
                 sound[1] = sound.get(1, b"") + frame[HEADER.size :]
             await say(socket, {"type": "ping", "t": 1})
             assert [e["type"] for e in (await hear(socket, "pong"))[0]] == ["pong"]
