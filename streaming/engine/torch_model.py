@@ -1,13 +1,15 @@
 """The torch engine: a transcriber and its pool of states, on a GPU or any processor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from audiomamba.models.subsample import FACTOR
 from audiomamba.models.transcriber import Transcriber
 from audiomamba.nn import StatePool
+from audiomamba.nn.state import NULL_SLOT
 from audiomamba.streaming.engine.model import FloatArray
 
 __all__ = ["TorchStepModel"]
@@ -15,6 +17,10 @@ __all__ = ["TorchStepModel"]
 
 class TorchStepModel:
     """A :class:`~audiomamba.streaming.engine.model.StepModel` over torch.
+
+    On a GPU a step of each batch size is captured as a graph the first time that size is run, which
+    the engine does before it takes streams; a step is some hundred kernels that are over sooner
+    than Python can start them.
 
     Args:
         model: In evaluation mode, on the device that is to serve.
@@ -33,14 +39,23 @@ class TorchStepModel:
         self.block_s = block * model.config.frame_s
         self.state_bytes = self._pool.bytes_per_slot
         self.fingerprint = f"torch-{self._pool.fingerprint}"
+        self._graphs: dict[int, _Graph] = {}  # by batch size
 
     @torch.inference_mode()
     def step(self, features: FloatArray, slots: Sequence[int]) -> FloatArray:
-        device = self._pool.device
-        rows = torch.tensor(slots, device=device)
-        logits = self._model.step_(torch.from_numpy(features).to(device), self._pool.state, rows)
-        log_probs: FloatArray = F.log_softmax(logits.float(), -1).cpu().numpy()
-        return log_probs
+        given, rows = torch.from_numpy(features), torch.tensor(slots)
+        if self._pool.device.type == "cuda":
+            if len(slots) not in self._graphs:
+                self._graphs[len(slots)] = _Graph(self._step, given.shape, self._pool.device)
+            log_probs = self._graphs[len(slots)].replay(given, rows)
+        else:
+            log_probs = self._step(given, rows)
+        out: FloatArray = log_probs.cpu().numpy()
+        return out
+
+    def _step(self, features: Tensor, rows: Tensor) -> Tensor:
+        logits = self._model.step_(features, self._pool.state, rows)
+        return F.log_softmax(logits.float(), -1)
 
     @torch.inference_mode()
     def reset(self, slot: int) -> None:
@@ -52,3 +67,29 @@ class TorchStepModel:
     @torch.inference_mode()
     def load(self, slot: int, snapshot: bytes) -> None:
         self._pool.load(slot, snapshot)
+
+
+class _Graph:
+    """A step of M streams, captured on the null slot: what that leaves there nobody looks at."""
+
+    def __init__(
+        self, step: Callable[[Tensor, Tensor], Tensor], shape: torch.Size, device: torch.device
+    ) -> None:
+        self._features = torch.zeros(shape, device=device)
+        self._rows = torch.full(shape[:1], NULL_SLOT, device=device)
+        aside = torch.cuda.Stream(device)
+        aside.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(aside):  # what a first call sets up must not be captured
+            for _ in range(2):
+                step(self._features, self._rows)
+        torch.cuda.current_stream(device).wait_stream(aside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._log_probs = step(self._features, self._rows)
+
+    def replay(self, features: Tensor, rows: Tensor) -> Tensor:
+        """The step, on tensors of the host; the result is overwritten by the next."""
+        self._features.copy_(features)
+        self._rows.copy_(rows)
+        self._graph.replay()
+        return self._log_probs

@@ -1,12 +1,16 @@
 """The torch engine is the library's own stream, batched."""
 
 import numpy as np
+import pytest
 import torch
 
 from audiomamba.audio.mel import MelConfig
 from audiomamba.models.transcriber import Transcriber, TranscriberConfig
 from audiomamba.nn import LayerConfig, StackConfig
 from audiomamba.streaming.engine.torch_model import TorchStepModel
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def small() -> Transcriber:
@@ -24,15 +28,16 @@ def small() -> Transcriber:
     return Transcriber(config).eval()
 
 
-def test_steps_of_shuffled_slots_equal_the_whole() -> None:
-    model = small()
+@pytest.mark.parametrize("device", DEVICES)
+def test_steps_of_shuffled_slots_equal_the_whole(device: str) -> None:
+    model = small().to(device)
     steps = TorchStepModel(model, slots=3, block=2)
     assert (steps.frames_per_block, steps.block_s, steps.num_mel_bins) == (8, 0.08, 80)
     rng = np.random.default_rng(0)
     features = rng.normal(size=(2, 24, 80)).astype(np.float32)
     with torch.inference_mode():
-        out, _ = model(torch.from_numpy(features))
-        whole = torch.log_softmax(out.logits, -1).numpy()
+        out, _ = model(torch.from_numpy(features).to(device))
+        whole = torch.log_softmax(out.logits, -1).cpu().numpy()
     for slot in (1, 2, 3):
         steps.reset(slot)
     for block in range(3):
@@ -45,8 +50,9 @@ def test_steps_of_shuffled_slots_equal_the_whole() -> None:
                                    atol=1e-4)  # fmt: skip
 
 
-def test_a_saved_state_goes_on_in_another_slot() -> None:
-    steps = TorchStepModel(small(), slots=2)
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_saved_state_goes_on_in_another_slot(device: str) -> None:
+    steps = TorchStepModel(small().to(device), slots=2)
     block = np.random.default_rng(0).normal(size=(1, 16, 80)).astype(np.float32)
     steps.reset(1)
     steps.step(block, [1])
