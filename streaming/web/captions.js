@@ -16,6 +16,7 @@ export class Captions {
   constructor({ list, scroller, jump, announcer, canPlay, onSeek }) {
     Object.assign(this, { list, scroller, jump, announcer, canPlay, onSeek });
     this.rows = new Map();
+    this.divider = null;
     this.follow = true;
     this.moved = -Infinity;
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
@@ -43,16 +44,15 @@ export class Captions {
     if (this.follow) this.toEnd();
   }
 
+  /** What follows comes from another source; drawn with the first line of it. */
   divide(label) {
-    const item = document.createElement("li");
-    item.className = "divider";
-    item.textContent = label;
-    this.list.append(item);
+    this.divider = label;
   }
 
   clear() {
     this.list.replaceChildren();
     this.rows.clear();
+    this.divider = null;
     this.follow = true;
     this.jump.hidden = true;
   }
@@ -84,6 +84,7 @@ export class Captions {
   }
 
   #row(line) {
+    if (this.divider !== null) this.#divide();
     const item = document.createElement("li");
     item.className = "line";
     const time = document.createElement("button");
@@ -97,6 +98,14 @@ export class Captions {
     const row = { item, time, text: body, line };
     this.rows.set(line.key, row);
     return row;
+  }
+
+  #divide() {
+    const item = document.createElement("li");
+    item.className = "divider";
+    item.textContent = this.divider;
+    this.list.append(item);
+    this.divider = null;
   }
 }
 

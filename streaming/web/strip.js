@@ -111,6 +111,7 @@ export class Strip {
     const now = this.#now();
     paint.setTransform(scale, 0, 0, scale, 0, 0);
     paint.clearRect(0, 0, width, height);
+    if (!this.columns) return;
     const shown = Math.min(this.columns, ring.width);
     const split = this.columns % ring.width;
     if (this.still.matches) {
