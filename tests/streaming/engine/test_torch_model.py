@@ -9,8 +9,8 @@ from audiomamba.models.transcriber import Transcriber, TranscriberConfig
 from audiomamba.nn import LayerConfig, StackConfig
 from audiomamba.streaming.engine.torch_model import TorchStepModel
 
-
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
 
 
 def small() -> Transcriber:
