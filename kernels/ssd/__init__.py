@@ -43,7 +43,8 @@ def ssd(
         x: Input, ``(B, T, H, P)``, P <= 256, float32, bfloat16 or float16 (float64 off the GPU),
             any strides; the last axis contiguous is fastest.
         delta: Step size before bias and softplus, ``(B, T, H)``.
-        A: Continuous decay, ``(H,)``, usually < 0.
+        A: Continuous decay, ``(H,)``, usually < 0; or the logarithm of each step's decay itself,
+            ``(B, T, H)``, and then the step size is the weight of the input alone.
         B: Input weights, ``(B, T, G, N)``, G a divisor of H, N <= 256.
         C: Output weights, ``(B, T, G, N)``.
         D: Skip weights, ``(H,)`` or ``(H, P)``.
@@ -137,7 +138,8 @@ def ssd_step_(
     occur once in a call. Rows of the pool that are not named stay bitwise as they are.
 
     Args:
-        x, z: ``(M, H, P)``; delta: ``(M, H)``; ``B, C``: ``(M, G, N)``; the others as in ``ssd``.
+        x, z: ``(M, H, P)``; delta: ``(M, H)``; A: ``(H,)`` or ``(M, H)``; B, C: ``(M, G, N)``; the
+            others as in ``ssd``.
         pool: ``(R, H, P, N)`` float32 (or bfloat16, float16; float64 off the GPU), any strides.
         slots: ``(M,)`` int32 or int64, from 0 to R − 1. Its values are not checked on a GPU.
 
@@ -208,7 +210,7 @@ def _check(
         raise ShapeError(f"{who}: x wants a head width in 1…{MAX_WIDTH}, got {tuple(x.shape)}")
     wanted: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
         "delta": (delta, (*leading, heads)),
-        "A": (A, (heads,)),
+        "A": (A, (heads,) if A.ndim == 1 else (*leading, heads)),
         "z": (z, tuple(x.shape)),
         "delta_bias": (delta_bias, (heads,)),
     }

@@ -21,6 +21,7 @@ class Case:
     G: int = 1
     extras: bool = True  # D, z, delta_bias and initial_state
     softplus: bool = True
+    by_step: bool = False  # A is the logarithm of each step's decay
     limit: tuple[float, float] = (0.0, float("inf"))
     resets: tuple[int, ...] = ()  # times, in every row
     cu_seqlens: tuple[int, ...] = ()
@@ -28,7 +29,7 @@ class Case:
     def __str__(self) -> str:
         flags = ["softplus"] * self.softplus + ["extras"] * self.extras
         flags += ["resets"] * bool(self.resets) + ["packed"] * bool(self.cu_seqlens)
-        flags += ["limit"] * (self.limit[0] > 0)
+        flags += ["limit"] * (self.limit[0] > 0) + ["by_step"] * self.by_step
         return "-".join([f"{self.B}x{self.T}x{self.H}x{self.P}x{self.N}x{self.G}", *flags])
 
 
@@ -42,6 +43,8 @@ TINY: Final = (
     Case(T=13, H=2, P=2, N=2, cu_seqlens=(0, 5, 5, 13), extras=False),
     Case(T=270, H=1, P=1, N=2, cu_seqlens=(0, 0, 1, 260, 270)),
     Case(T=12, H=3, P=2, N=1, limit=(0.02, 0.1)),
+    Case(B=2, T=41, H=2, P=2, N=3, G=2, by_step=True, softplus=False, resets=(7,)),
+    Case(T=40, H=2, P=2, N=2, by_step=True, cu_seqlens=(0, 33, 40)),
     Case(B=2, T=0, H=2, P=3, N=2),
 )
 ODD: Final = (
@@ -126,10 +129,11 @@ def inputs(
 
     rows = len(case.cu_seqlens) - 1 if case.cu_seqlens else case.B
     delta = normal(case.B, case.T, case.H)
+    steps = (case.B, case.T) if case.by_step else ()
     given: dict[str, Any] = {
         "x": normal(case.B, case.T, case.H, case.P),
         "delta": delta - 3 if case.softplus else delta.abs() * 0.1,
-        "A": -torch.rand(case.H, generator=draw).to(device, wide) * 8,
+        "A": -torch.rand(*steps, case.H, generator=draw).to(device, wide) * 8,
         "B": normal(case.B, case.T, case.G, case.N),
         "C": normal(case.B, case.T, case.G, case.N),
         "softplus": case.softplus,

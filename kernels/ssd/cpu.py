@@ -110,7 +110,9 @@ class _Chunk:
         self.raw = raw if at.delta_bias is None else raw + at.vector(at.delta_bias)
         self.dt = step_size(self.raw, None, at.softplus, (at.low, at.high))  # (B, G, k, E)
         # Sums in float64: the decay between two steps is the difference of two of them.
-        sums = (self.dt * at.vector(at.A)).double().cumsum(2)
+        by_step = at.A.ndim == 3
+        log = at.heads(at.A, times) if by_step else self.dt * at.vector(at.A)
+        sums = log.double().cumsum(2)
         self.since = sums.exp().to(raw.dtype)[..., None]  # from before the chunk to each step
         self.until = (sums[:, :, -1:] - sums).exp().to(raw.dtype)[..., None]  # from each to the end
         self.whole = self.since[:, :, -1, :, :, None]  # (B, G, E, 1, 1)
@@ -214,9 +216,11 @@ def backward(
     dx, ddelta, _, dB, dC, _, dz, _, dh0 = empty_gradients(
         x, delta, None, B, C, None, z, None, initial_state
     )
-    rates = at.vector(A)
+    by_step = A.ndim == 3  # then A is the logarithm of the decays, and no part of delta
+    rates = at.vector(x.new_zeros(x.shape[2]) if by_step else A)
     skip = None if D is None else at.vector(D)
     dA, dbias = torch.zeros_like(rates), torch.zeros_like(rates)  # (G, 1, E)
+    dlogs = torch.empty_like(A)
     dD = rates.new_zeros((*rates.shape, x.shape[3]))
     for rows, spans in at.sequences():
         state = at.first_state(rows)
@@ -253,6 +257,8 @@ def backward(
             _put(dx_, dx, times)
 
             dlog = _log_decay_gradient(chunk, felt, dy, from_state, from_end, state, gradient)
+            if by_step:
+                _put(dlog, dlogs, times)
             dA += (dlog * chunk.dt).sum((0, 2)).unsqueeze(1)
             ddt = dlog * rates + (ddrive * chunk.x).sum(-1)
             if softplus:
@@ -264,7 +270,8 @@ def backward(
             gradient = at.keep(chunk.before(dy, gradient), times)
         if initial_state is not None:
             dh0[rows] = gradient.view(dh0[rows].shape).to(dh0.dtype)
-    return (dx, ddelta, _like(dA, A), dB, dC, _like(dD, D), dz, _like(dbias, delta_bias), dh0)
+    dA = dlogs if by_step else _like(dA, A)
+    return (dx, ddelta, dA, dB, dC, _like(dD, D), dz, _like(dbias, delta_bias), dh0)
 
 
 def _log_decay_gradient(
@@ -329,7 +336,8 @@ def step_(
     u = x.to(wide)
     dt = step_size(delta.to(wide), delta_bias, softplus, (low, high))[..., None]  # (M, H, 1)
     b, c = (v.to(wide)[:, :, None, None] for v in (B, C))  # (M, G, 1, 1, N)
-    state = pool.index_select(0, slots).to(wide) * (dt * A.to(wide)[:, None]).exp_()[..., None]
+    log = A.to(wide)[..., None] if A.ndim == 2 else dt * A.to(wide)[:, None]
+    state = pool.index_select(0, slots).to(wide) * log.exp()[..., None]
     state = _grouped(state, 1, B.shape[1])  # (M, G, E, P, N)
     state += _grouped(dt * u, 1, B.shape[1])[..., None] * b
     pool.index_copy_(0, slots.long(), state.flatten(1, 2).to(pool.dtype))

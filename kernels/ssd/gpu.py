@@ -149,7 +149,7 @@ def forward(
             forward_kernel[(heads * plan.blocks(x), plan.num_spans)](
                 x,
                 delta,
-                _dense(A),
+                A,
                 B,
                 C,
                 D,
@@ -174,11 +174,13 @@ def forward(
                 *delta.stride(),
                 *_strides(z, 4),
                 *out.stride(),
+                *_rates(A),
                 *B.stride(),
                 *C.stride(),
                 *_strides(D, 2),
                 *_strides(resets, 2),
                 **plan.constants(x, B, softplus),
+                BY_STEP=A.ndim == 3,
                 OUTPUT=output,
                 SPLIT=x.dtype != torch.float32,
                 num_warps=4,
@@ -213,7 +215,7 @@ def backward(
     rows, steps, heads, _ = x.shape
     groups = B.shape[2]
     dout = torch.zeros_like(x) if dout is None else dout
-    dx, ddelta, dB, dC, dz, dh0 = empty_gradients(x, delta, B, C, z, initial_state)
+    dx, ddelta, dA, dB, dC, dz, dh0 = empty_gradients(x, delta, A, B, C, z, initial_state)
     plan = _plan(x, B, cu_seqlens)
     gradients = torch.empty_like(checkpoints)  # of the states after the chunks
     first = x.new_empty((plan.sequences, *x.shape[2:], B.shape[3]), dtype=torch.float32)
@@ -234,7 +236,7 @@ def backward(
                     dout,
                     _dense(dstate),
                     delta,
-                    _dense(A),
+                    A,
                     C,
                     z,
                     _dense(delta_bias),
@@ -254,9 +256,11 @@ def backward(
                     *dout.stride(),
                     *delta.stride(),
                     *_strides(z, 4),
+                    *_rates(A),
                     *C.stride(),
                     *_strides(resets, 2),
                     **plan.constants(x, B, softplus),
+                    BY_STEP=A.ndim == 3,
                     OUTPUT=output,
                     num_warps=4,
                 )
@@ -266,7 +270,7 @@ def backward(
                 gradients,
                 x,
                 delta,
-                _dense(A),
+                A,
                 B,
                 C,
                 D,
@@ -294,6 +298,7 @@ def backward(
                 *_strides(z, 4),
                 *dx.stride(),
                 *_strides(dz, 4),
+                *_rates(A),
                 *B.stride(),
                 *C.stride(),
                 *_strides(D, 2),
@@ -301,6 +306,7 @@ def backward(
                 *dBs.stride(),
                 *dCs.stride(),
                 **plan.constants(x, B, softplus),
+                BY_STEP=A.ndim == 3,
                 num_warps=8,
             )
     if initial_state is not None:
@@ -308,7 +314,7 @@ def backward(
     return (
         dx,
         ddelta.copy_(ddt),
-        dlog.sum((0, 1)).to(A.dtype),
+        dA.copy_(dlog if A.ndim == 3 else dlog.sum((0, 1))),
         dB if shares == 1 else dB.copy_(dBs.sum(0)),
         dC if shares == 1 else dC.copy_(dCs.sum(0)),
         x.new_empty(0) if D is None else dD.sum(0).to(D.dtype),
@@ -344,7 +350,7 @@ def step_(
             step_kernel[(heads * triton.cdiv(width, BP), rows)](
                 x,
                 delta,
-                _dense(A),
+                A,
                 B,
                 C,
                 pool,
@@ -360,6 +366,7 @@ def step_(
                 *delta.stride(),
                 *_strides(z, 3),
                 *out.stride(),
+                *(A.stride() if A.ndim == 2 else (0, *A.stride())),
                 *B.stride(),
                 *C.stride(),
                 *_strides(D, 2),
@@ -370,6 +377,7 @@ def step_(
                 BP=BP,
                 NP=NP,
                 SOFTPLUS=softplus,
+                BY_STEP=A.ndim == 2,
                 num_warps=warps,
             )
     return out
@@ -384,6 +392,10 @@ def _parts(plan: _Plan, x: Tensor, B: Tensor) -> tuple[Tensor | None, Tensor | N
         x.new_empty(shape, dtype=torch.float32),
         x.new_empty(shape[:2], dtype=torch.float32),
     )
+
+
+def _rates(A: Tensor) -> tuple[int, ...]:
+    return A.stride() if A.ndim == 3 else (0, 0, *A.stride())
 
 
 def _dense(x: Tensor | None) -> Tensor | None:

@@ -8,7 +8,15 @@ give to the gradients of B and C, which they share.
 import triton
 import triton.language as tl
 
-from audiomamba.kernels.ssd.walk import LOG2E, dot, load_sizes, log_decays, pieces, sigmoid
+from audiomamba.kernels.ssd.walk import (
+    LOG2E,
+    dot,
+    load_logs,
+    load_sizes,
+    pieces,
+    sigmoid,
+    two_parts,
+)
 
 __all__ = ["backward_kernel"]
 
@@ -20,12 +28,12 @@ def backward_kernel(
     T, H, G, per_group, per_share, low, high,
     s_gb, s_gt, s_gh, s_gp, s_xb, s_xt, s_xh, s_xp, s_db, s_dt, s_dh, s_zb, s_zt, s_zh, s_zp,
     s_dxb, s_dxt, s_dxh, s_dxp, s_dzb, s_dzt, s_dzh, s_dzp,
-    s_Bb, s_Bt, s_Bg, s_Bn, s_Cb, s_Ct, s_Cg, s_Cn, s_Dh, s_Dp, s_rb, s_rt,
+    s_Ab, s_At, s_Ah, s_Bb, s_Bt, s_Bg, s_Bn, s_Cb, s_Ct, s_Cg, s_Cn, s_Dh, s_Dp, s_rb, s_rt,
     s_dBs, s_dBb, s_dBt, s_dBg, s_dBn, s_dCs, s_dCb, s_dCt, s_dCg, s_dCn,
     P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, NP: tl.constexpr, Q: tl.constexpr,
-    SOFTPLUS: tl.constexpr, PRECISION: tl.constexpr,
+    SOFTPLUS: tl.constexpr, BY_STEP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of a chunk; those of δ and of δ's part in the decay come as (B, T, H) float32."""
+    """Gradients of a chunk; of δ, and of A before its sum over time, as (B, T, H) float32."""
     i_chunk = tl.program_id(0).to(tl.int64)
     i_g = tl.program_id(1) % G
     i_share = (tl.program_id(1) // G).to(tl.int64)
@@ -62,13 +70,13 @@ def backward_kernel(
         shared = tl.zeros((Q, Q), tl.float32)
         first = i_g * per_group + i_share.to(tl.int32) * per_share
         for i_h in range(first, tl.minimum(first + per_share, (i_g + 1) * per_group)):
-            A2 = tl.load(p_A + i_h).to(tl.float32) * LOG2E
             bias = 0.0
             if p_bias is not None:
                 bias = tl.load(p_bias + i_h).to(tl.float32)
             q_dt = p_dt + i_row * s_db + i_h * s_dh + t.to(tl.int64) * s_dt
             raw, dt = load_sizes(q_dt, bias, low, high, ok, SOFTPLUS)
-            coarse, fine = log_decays(dt, A2)
+            logs = load_logs(p_A, i_row, i_h, t, ok, s_Ab, s_At, s_Ah, dt, BY_STEP)
+            coarse, fine = two_parts(logs)
             sums_c = tl.cumsum(coarse, 0)
             sums_f = tl.cumsum(fine, 0)
             total_c = tl.sum(coarse, axis=0)
@@ -145,7 +153,9 @@ def backward_kernel(
             dlog = tl.sum(tl.where(before, passing, 0.0), axis=1)
             dlog += tl.cumsum(ends, 0, reverse=True)
             dlog += tl.sum(across, axis=0) * tl.math.exp2(total_c + total_f)
-            ddt = dlog * (A2 / LOG2E) + direct
+            ddt = direct
+            if not BY_STEP:
+                ddt += dlog * tl.load(p_A + i_h * s_Ah).to(tl.float32)
             if SOFTPLUS:
                 size = tl.where(raw > 20.0, raw, tl.log(1.0 + tl.math.exp2(raw * LOG2E)))
                 ddt *= sigmoid(raw)
@@ -154,7 +164,9 @@ def backward_kernel(
             ddt = tl.where((size >= low) & (size <= high), ddt, 0.0)
             q_h = (i_row * T + t) * H + i_h
             tl.store(p_ddt + q_h, ddt, mask=ok)
-            tl.store(p_dlog + q_h, dlog * dt, mask=ok)
+            if not BY_STEP:
+                dlog *= dt
+            tl.store(p_dlog + q_h, dlog, mask=ok)
         dC = dot(shared.to(c.dtype), b, dC, PRECISION)
         dB = dot(tl.trans(shared).to(c.dtype), c, dB, PRECISION)
     ok_N = (t < end)[:, None] & n_ok[None, :]

@@ -13,7 +13,7 @@ __all__ = ["ssd", "ssd_quadratic", "ssd_step_", "step_size"]
 def ssd(
     x: Tensor,  # (B, T, H, P)
     delta: Tensor,  # (B, T, H)
-    A: Tensor,  # (H,)
+    A: Tensor,  # (H,) or (B, T, H)
     B: Tensor,  # (B, T, G, N)
     C: Tensor,  # (B, T, G, N)
     *,
@@ -34,7 +34,7 @@ def ssd(
             out, state = ssd(
                 x[:, start:end],
                 delta[:, start:end],
-                A,
+                A[:, start:end] if A.ndim == 3 else A,
                 B[:, start:end],
                 C[:, start:end],
                 D=D,
@@ -58,7 +58,8 @@ def ssd(
     per_group = heads // B.shape[2]
     dt = step_size(delta.to(wide), delta_bias, softplus, delta_limit)
     # Taken apart once: the gradient of x[:, t] alone would be a tensor of the size of x.
-    xs, dts, bs, cs = (v.to(wide).unbind(1) for v in (x, dt, B, C))
+    log_decay = A.to(wide) if A.ndim == 3 else dt * A.to(wide)
+    xs, dts, bs, cs, logs = (v.to(wide).unbind(1) for v in (x, dt, B, C, log_decay))
     zs = None if z is None else z.to(wide).unbind(1)
     ys: list[Tensor] = []
     for t in range(steps):
@@ -67,7 +68,7 @@ def ssd(
             S = torch.where(resets[:, t, None, None, None], torch.zeros_like(S), S)
         b = bs[t].repeat_interleave(per_group, 1)  # (B, H, N)
         c = cs[t].repeat_interleave(per_group, 1)
-        decay = torch.exp(dts[t] * A.to(wide))[..., None, None]
+        decay = torch.exp(logs[t])[..., None, None]
         S = decay * S + (dts[t][..., None] * xs[t])[..., None] * b[:, :, None]
         ys.append(_output((S * c[:, :, None]).sum(-1), xs[t], D, None if zs is None else zs[t]))
     out = torch.stack(ys, 1) if ys else x  # both without an element
@@ -94,7 +95,7 @@ def ssd_quadratic(
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     steps, per_group = x.shape[1], x.shape[2] // B.shape[2]
     dt = step_size(delta.to(wide), delta_bias, softplus, delta_limit)
-    log_decay = (dt * A.to(wide)).transpose(1, 2)  # (B, H, T)
+    log_decay = (A.to(wide) if A.ndim == 3 else dt * A.to(wide)).transpose(1, 2)  # (B, H, T)
     later = torch.ones(steps, steps, dtype=torch.bool, device=x.device).tril(-1)
     # Entry (t, s) is the sum over s < r <= t: each pair added up by itself, nothing cancels.
     pairs = log_decay[..., None].expand(*log_decay.shape, steps).masked_fill(~later, 0.0).cumsum(-2)
@@ -126,7 +127,7 @@ def ssd_step_(
         y, state = ssd(
             x[row, None, None],
             delta[row, None, None],
-            A,
+            A[row, None, None] if A.ndim == 2 else A,
             B[row, None, None],
             C[row, None, None],
             D=D,

@@ -254,6 +254,7 @@ def test_either_result_has_a_gradient_of_its_own(place: Place, which: int) -> No
         Case(B=2, T=5, H=4, P=2, N=2, G=2, resets=(2,)),
         Case(T=5, H=2, P=1, N=3, extras=False, softplus=False),
         Case(T=6, H=2, P=2, N=2, cu_seqlens=(0, 2, 2, 6)),
+        Case(T=5, H=2, P=2, N=2, by_step=True),
     ],
     ids=str,
 )
@@ -312,7 +313,7 @@ def step_inputs(
 ) -> dict[str, Any]:
     """Arguments of ``ssd_step_`` without slots; the pool has rows 0 … rows + 2."""
     given = inputs(case, device=device, dtype=dtype)
-    for name in STEPPED:
+    for name in (*STEPPED, "A") if case.by_step else STEPPED:
         given[name] = given[name][:, 0]
     del given["initial_state"]
     draw = torch.Generator().manual_seed(7)
@@ -322,13 +323,17 @@ def step_inputs(
 
 @in_every_place
 @pytest.mark.parametrize("index", [torch.int32, torch.int64], ids=str)
-def test_a_step_is_one_frame_into_the_named_slots(place: Place, index: torch.dtype) -> None:
-    case = Case(B=3, T=1, H=4, P=5, N=3, G=2, limit=(0.01, 0.1))
+@pytest.mark.parametrize("by_step", [False, True])
+def test_a_step_is_one_frame_into_the_named_slots(
+    place: Place, index: torch.dtype, by_step: bool
+) -> None:
+    case = Case(B=3, T=1, H=4, P=5, N=3, G=2, limit=(0.01, 0.1), by_step=by_step)
     given = step_inputs(3, case, place.device)
     slots = torch.tensor([4, 1, 5], dtype=index, device=place.device)
     pool = given["pool"]
     before = pool.clone()
-    timed = {n: x[:, None] if n in STEPPED else x for n, x in given.items()}
+    stepped = (*STEPPED, "A") if by_step else STEPPED
+    timed = {n: x[:, None] if n in stepped else x for n, x in given.items()}
     del timed["pool"]
     want, state = ssd(**timed, initial_state=before[slots.long()], implementation="reference")
     out = ssd_step_(**given, slots=slots, implementation=place.implementation)

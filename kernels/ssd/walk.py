@@ -55,13 +55,23 @@ def load_sizes(q_dt, bias, low, high, ok, SOFTPLUS: tl.constexpr):
 
 
 @triton.jit
-def log_decays(dt, A2):
+def load_logs(p_A, i_row, i_h, t, ok, s_Ab, s_At, s_Ah, dt, BY_STEP: tl.constexpr):
+    """log2 of the decays of a chunk: one number a head times the step sizes, or one a step."""
+    if BY_STEP:
+        q_A = p_A + i_row * s_Ab + i_h * s_Ah + t.to(tl.int64) * s_At
+        log = tl.load(q_A, mask=ok, other=0.0).to(tl.float32) * LOG2E
+    else:
+        log = dt * (tl.load(p_A + i_h * s_Ah).to(tl.float32) * LOG2E)
+    return log
+
+
+@triton.jit
+def two_parts(log):
     """log2 of the decays of a chunk in two parts whose sums over time lose nothing.
 
     The first is a multiple of 1/256, so that its sums and their differences are exact; the second
     is small. Less than -160 is 0 as a float32 factor in any case.
     """
-    log = dt * A2
     log = tl.where(log < -160.0, -160.0, log)
     coarse = tl.floor(log * 256.0 + 0.5) * 0.00390625
     return coarse, log - coarse
@@ -144,9 +154,10 @@ def forward_kernel(
     p_out, p_h, p_check, p_part, p_log,
     T, H, per_group, splits, SPAN, low, high,
     s_xb, s_xt, s_xh, s_xp, s_db, s_dt, s_dh, s_zb, s_zt, s_zh, s_zp, s_ob, s_ot, s_oh, s_op,
-    s_Bb, s_Bt, s_Bg, s_Bn, s_Cb, s_Ct, s_Cg, s_Cn, s_Dh, s_Dp, s_rb, s_rt,
+    s_Ab, s_At, s_Ah, s_Bb, s_Bt, s_Bg, s_Bn, s_Cb, s_Ct, s_Cg, s_Cn, s_Dh, s_Dp, s_rb, s_rt,
     P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, NP: tl.constexpr, Q: tl.constexpr,
-    SOFTPLUS: tl.constexpr, OUTPUT: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    SOFTPLUS: tl.constexpr, BY_STEP: tl.constexpr, OUTPUT: tl.constexpr, SPLIT: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Output and last state of a span; without OUTPUT its end from a zero state, and its decay."""
     i_h = tl.program_id(0) // tl.cdiv(P, BP)
@@ -164,7 +175,6 @@ def forward_kernel(
     n_ok = n < N
     ok_PN = p_ok[:, None] & n_ok[None, :]
     o_PN = p[:, None] * N + n[None, :]
-    A2 = tl.load(p_A + i_h).to(tl.float32) * LOG2E
     bias = 0.0
     if p_bias is not None:
         bias = tl.load(p_bias + i_h).to(tl.float32)
@@ -208,7 +218,8 @@ def forward_kernel(
             b = tl.load(q_B + tt * s_Bt, mask=ok_N, other=0.0).to(x.dtype)
             q = q_dt + t.to(tl.int64) * s_dt
             _, dt = load_sizes(q, bias, low, high, ok, SOFTPLUS)
-            coarse, fine = log_decays(dt, A2)
+            logs = load_logs(p_A, i_row, i_h, t, ok, s_Ab, s_At, s_Ah, dt, BY_STEP)
+            coarse, fine = two_parts(logs)
             if OUTPUT:
                 c = tl.load(q_C + tt * s_Ct, mask=ok_N, other=0.0).to(x.dtype)
                 y = _emit(h, x, b, c, dt, coarse, fine, Q, PRECISION)
@@ -238,9 +249,9 @@ def gradient_kernel(
     p_g, p_dh0, p_part, p_log,
     T, H, per_group, splits, SPAN, low, high,
     s_gb, s_gt, s_gh, s_gp, s_db, s_dt, s_dh, s_zb, s_zt, s_zh, s_zp,
-    s_Cb, s_Ct, s_Cg, s_Cn, s_rb, s_rt,
+    s_Ab, s_At, s_Ah, s_Cb, s_Ct, s_Cg, s_Cn, s_rb, s_rt,
     P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, NP: tl.constexpr, Q: tl.constexpr,
-    SOFTPLUS: tl.constexpr, OUTPUT: tl.constexpr, PRECISION: tl.constexpr,
+    SOFTPLUS: tl.constexpr, BY_STEP: tl.constexpr, OUTPUT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the states after each chunk of a span, and of the first state of a sequence;
     without OUTPUT what the span's outputs add to the gradient of its first state, and its decay."""
@@ -259,7 +270,6 @@ def gradient_kernel(
     n_ok = n < N
     ok_PN = p_ok[:, None] & n_ok[None, :]
     o_PN = p[:, None] * N + n[None, :]
-    A2 = tl.load(p_A + i_h).to(tl.float32) * LOG2E
     bias = 0.0
     if p_bias is not None:
         bias = tl.load(p_bias + i_h).to(tl.float32)
@@ -297,7 +307,8 @@ def gradient_kernel(
             c = tl.load(q_C + tt * s_Ct, mask=ok[:, None] & n_ok[None, :], other=0.0).to(dy.dtype)
             q = q_dt + t.to(tl.int64) * s_dt
             _, dt = load_sizes(q, bias, low, high, ok, SOFTPLUS)
-            coarse, fine = log_decays(dt, A2)
+            logs = load_logs(p_A, i_row, i_h, t, ok, s_Ab, s_At, s_Ah, dt, BY_STEP)
+            coarse, fine = two_parts(logs)
             since = tl.math.exp2(tl.cumsum(coarse, 0) + tl.cumsum(fine, 0))
             wide = dy.to(tl.float32) * since[:, None]
             if p_z is not None:
@@ -326,8 +337,9 @@ def step_kernel(
     p_x, p_dt, p_A, p_B, p_C, p_pool, p_slots, p_D, p_z, p_bias, p_out,
     per_group, low, high,
     s_xm, s_xh, s_xp, s_dm, s_dh, s_zm, s_zh, s_zp, s_om, s_oh, s_op,
-    s_Bm, s_Bg, s_Bn, s_Cm, s_Cg, s_Cn, s_Dh, s_Dp, s_Sr, s_Sh, s_Sp, s_Sn, s_sm,
+    s_Am, s_Ah, s_Bm, s_Bg, s_Bn, s_Cm, s_Cg, s_Cn, s_Dh, s_Dp, s_Sr, s_Sh, s_Sp, s_Sn, s_sm,
     P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, NP: tl.constexpr, SOFTPLUS: tl.constexpr,
+    BY_STEP: tl.constexpr,
 ):  # fmt: skip
     i_h = tl.program_id(0) // tl.cdiv(P, BP)
     i_m = tl.program_id(1).to(tl.int64)
@@ -347,7 +359,10 @@ def step_kernel(
     x = tl.load(p_x + i_m * s_xm + i_h * s_xh + p * s_xp, mask=p_ok, other=0.0).to(tl.float32)
     b = tl.load(p_B + i_m * s_Bm + i_g * s_Bg + n * s_Bn, mask=n_ok, other=0.0).to(tl.float32)
     c = tl.load(p_C + i_m * s_Cm + i_g * s_Cg + n * s_Cn, mask=n_ok, other=0.0).to(tl.float32)
-    h *= tl.math.exp2(dt * tl.load(p_A + i_h).to(tl.float32) * LOG2E)
+    log = tl.load(p_A + i_m * s_Am + i_h * s_Ah).to(tl.float32) * LOG2E
+    if not BY_STEP:
+        log *= dt
+    h *= tl.math.exp2(log)
     h += (dt * x)[:, None] * b[None, :]
     tl.store(q_h, h.to(p_pool.dtype.element_ty), mask=ok)
     y = tl.sum(h * c[None, :], axis=1)
