@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiomamba.kernels.lti import lti, lti_step_
+from audiomamba.kernels.lti import System, lti, sample, sampled_step_
 from audiomamba.nn.config import LayerConfig
 
 __all__ = ["Lti"]
@@ -41,6 +41,7 @@ class Lti(nn.Module):
             self.A_imag = nn.Parameter(math.pi * torch.arange(pairs).float().repeat(channels, 1))
             self.C = nn.Parameter(torch.randn(channels, pairs, 2) * math.sqrt(0.5))
         self.D = nn.Parameter(torch.ones(channels))
+        self._kept: tuple[tuple[tuple[int, int], ...], System] | None = None
         self.register_buffer("B", torch.ones(channels, pairs, dtype=torch.cfloat), persistent=False)
 
     def init_state(
@@ -69,11 +70,17 @@ class Lti(nn.Module):
 
     def step_(self, u: Tensor, z: Tensor, pool: Tensor, slots: Tensor) -> Tensor:
         """One frame of every row, ``u``, ``z (M, channels)``; rows ``slots`` advance in place."""
-        A, C, dt = self._system()
-        y = lti_step_(
-            u, A, self.B, C, dt, pool, slots, D=self.D.float(), discretization=self.discretization
-        )
-        return y * F.silu(z)
+        return sampled_step_(u, self._sampled(), pool, slots) * F.silu(z)
+
+    def _sampled(self) -> System:
+        """The sampled system; made anew where a parameter was written to or exchanged."""
+        parameters = tuple(self.parameters())
+        key = tuple((p.data_ptr(), p._version) for p in parameters)
+        if self._kept is None or self._kept[0] != key:
+            A, C, dt = self._system()
+            system = sample(A, self.B, C, dt, D=self.D.float(), discretization=self.discretization)
+            self._kept = key, system
+        return self._kept[1]
 
     def _system(self) -> tuple[Tensor, Tensor, Tensor]:
         decay, C, dt = -torch.exp(self.A_log_real.float()), self.C.float(), torch.exp(self.log_dt)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from audiomamba.errors import ShapeError
 from audiomamba.kernels.dispatch import pick
-from audiomamba.kernels.lti.discretize import METHODS, discretize
+from audiomamba.kernels.lti.discretize import METHODS, System, discretize
 
-__all__ = ["MODES", "lti", "lti_step_"]
+__all__ = ["MODES", "System", "lti", "lti_step_", "sample", "sampled_step_"]
 
 MODES: Final = (None, "conv", "recurrent", "chunked")
 
@@ -126,16 +126,55 @@ def lti_step_(
     """
     if u.ndim != 2 or not u.is_floating_point():
         raise ShapeError(f"lti_step_: u must be (M, D) floating, got {tuple(u.shape)} {u.dtype}")
-    M, width = u.shape
-    _check("lti_step_", width, A, B, C, delta, D, rate, discretization)
-    _want("lti_step_", "pool", pool, (pool.shape[0], width, A.shape[1], 2))
-    _want("lti_step_", "slots", slots, (M,))
-    if slots.dtype not in (torch.int32, torch.int64):
-        raise ShapeError(f"lti_step_: slots must be int32 or int64, got {slots.dtype}")
-    chosen = _implementation(pick("lti", u.device, implementation))
+    _check("lti_step_", u.shape[1], A, B, C, delta, D, rate, discretization)
     wide = torch.promote_types(u.dtype, torch.float32)
     with torch.no_grad(), torch.autocast(u.device.type, enabled=False):
         system = discretize(A, B, C, delta, D, rate, discretization, wide)
+    return sampled_step_(u, system, pool, slots, implementation=implementation)
+
+
+@torch.no_grad()
+def sample(
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    delta: Tensor,
+    *,
+    D: Tensor | None = None,
+    rate: float = 1.0,
+    discretization: str = "zoh",
+) -> System:
+    """Sample a system once for many calls of ``sampled_step_`` with float32 inputs or narrower.
+
+    Arguments and errors are those of ``lti_step_``. To discretise is some twenty small kernels, a
+    step is one.
+    """
+    _check("sample", A.shape[0], A, B, C, delta, D, rate, discretization)
+    with torch.autocast(A.device.type, enabled=False):
+        return discretize(A, B, C, delta, D, rate, discretization, torch.float32)
+
+
+@torch.no_grad()
+def sampled_step_(
+    u: Tensor, system: System, pool: Tensor, slots: Tensor, *, implementation: str | None = None
+) -> Tensor:
+    """``lti_step_`` with a system from ``sample``; rows ``slots`` of ``pool`` advance in place.
+
+    Raises:
+        ShapeError: a shape or dtype is not the one named in ``lti_step_``.
+        BackendError: the implementation cannot run here.
+    """
+    pairs = system.b.shape
+    if u.ndim != 2 or not u.is_floating_point() or u.shape[1] != pairs[0]:
+        raise ShapeError(
+            f"lti_step_: u must be (M, {pairs[0]}) floating, got {tuple(u.shape)} {u.dtype}"
+        )
+    _want("lti_step_", "pool", pool, (pool.shape[0], *pairs, 2))
+    _want("lti_step_", "slots", slots, (u.shape[0],))
+    if slots.dtype not in (torch.int32, torch.int64):
+        raise ShapeError(f"lti_step_: slots must be int32 or int64, got {slots.dtype}")
+    chosen = _implementation(pick("lti", u.device, implementation))
+    with torch.autocast(u.device.type, enabled=False):
         y: Tensor = chosen.lti_step_(u, system, pool, slots)
     return y
 
