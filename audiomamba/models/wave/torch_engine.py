@@ -1,7 +1,8 @@
 """A waveform model run by PyTorch, on any device it knows."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from audiomamba.models.wave.config import WaveConfig
 from audiomamba.models.wave.engine import Codes, Floats, Seeds, digest
 from audiomamba.models.wave.model import Wave, WaveState
 from audiomamba.models.wave.sampling import Sampling, uniforms
-from audiomamba.nn import flatten, gather, scatter_
+from audiomamba.nn import flatten, gather, map_state, scatter_
 
 __all__ = ["TorchWave", "choose", "load_wave"]
 
@@ -62,14 +63,14 @@ class _Streams:
     pool: WaveState
     slots: Tensor  # (M,)
     position: int = 0  # samples taken, modulo the period
-    graphs: dict[Any, "_Graph"] = field(default_factory=dict)
 
 
 class TorchWave:
     """See :class:`~audiomamba.models.wave.engine.WaveEngine`.
 
-    On a GPU each kind of step (as many kinds as there are rates) is captured once as a graph and
-    replayed: a step is some hundred kernels that are over in microseconds.
+    On a GPU each kind of step (as many kinds as there are rates) is captured once a batch size as a
+    graph and replayed: a step is some hundred kernels that are over in microseconds. Graphs write
+    to tensors of their own; states are copied there for a call and back after it.
     """
 
     engine = "torch"
@@ -77,6 +78,7 @@ class TorchWave:
     def __init__(self, model: Wave, *, checkpoint: str = "") -> None:
         self.model = model
         self._device = next(model.parameters()).device
+        self._graphs: dict[tuple[int, Sampling], _Graphs] = {}
         self.identity = f"{checkpoint}/torch/float32/{self._device.type}"
 
     @classmethod
@@ -111,15 +113,24 @@ class TorchWave:
         first: NDArray[np.int64],
         samples: int,
     ) -> Codes:
+        if not samples:
+            return np.zeros((len(last), 0), np.uint8)
         chance = torch.from_numpy(uniforms(seeds, first, samples)).to(self._device)
         code = torch.from_numpy(last.astype(np.int64)).to(self._device)
         drawn = torch.empty(len(last), samples, dtype=torch.uint8, device=self._device)
+        step = partial(self._step, state.pool, state.slots, how)
+        graphs = self._graphs_of(state, how) if self._device.type == "cuda" else None
         for t in range(samples):
-            code = self._next(state, code, how, chance[:, t])
+            whole = self._advance(state)
+            if graphs is None:
+                code = step(whole, code, chance[:, t])
+            else:
+                code = graphs.replay(whole, code, chance[:, t])
             drawn[:, t] = code
+        if graphs is not None:
+            graphs.give(state.pool)
         out: Codes = drawn.cpu().numpy()
-        if samples:
-            last[:] = out[:, -1]
+        last[:] = out[:, -1]
         return out
 
     def dump(self, state: _Streams) -> dict[str, NDArray[Any]]:
@@ -157,53 +168,73 @@ class TorchWave:
             state.position = (state.position + chunk.shape[1]) % self.model.config.period
             yield out
 
-    def _next(self, state: _Streams, code: Tensor, how: Sampling, u: Tensor) -> Tensor:
-        """One sample of every stream."""
-        period, place, whole = self.model.config.period, state.position + 1, 0
-        product = 1
+    def _advance(self, state: _Streams) -> int:
+        """One sample further; pools whose group ends with it."""
+        place, whole, product = state.position + 1, 0, 1
         for pool in self.model.config.pools:
             product *= pool
             whole += place % product == 0
-        state.position = place % period
-        if self._device.type != "cuda":
-            return self._step(state, code, how, u, whole)
-        key = (how, whole)
-        if key not in state.graphs:
-            state.graphs[key] = _Graph(self._step, state, code, how, u, whole)
-        return state.graphs[key].replay(code, u)
+        state.position = place % self.model.config.period
+        return whole
 
-    def _step(self, state: _Streams, code: Tensor, how: Sampling, u: Tensor, whole: int) -> Tensor:
+    def _step(
+        self, pool: WaveState, slots: Tensor, how: Sampling, whole: int, code: Tensor, u: Tensor
+    ) -> Tensor:
+        """One sample of every stream."""
         guided = how.guidance != 1
         codes = code.repeat(2) if guided else code
-        logits = self.model.step_(codes[:, None], state.pool, state.slots, whole=whole)[:, 0]
+        logits = self.model.step_(codes[:, None], pool, slots, whole=whole)[:, 0]
         if guided:
             asked, free = logits.chunk(2)
             logits = free + how.guidance * (asked - free)
         return choose(logits, how, u)
 
+    def _graphs_of(self, state: _Streams, how: Sampling) -> "_Graphs":
+        """The graphs of that many streams, with the state in their tensors."""
+        key = (len(state.slots), how)
+        if key not in self._graphs:
+            own = self._streams(len(state.slots))
+            step = partial(self._step, own.pool, own.slots, how)
+            rows = len(state.slots) // (1 if how.guidance == 1 else 2)
+            self._graphs[key] = _Graphs(step, own.pool, rows, len(self.model.config.pools))
+        self._graphs[key].take(state.pool)
+        return self._graphs[key]
 
-class _Graph:
-    """A step of one kind, captured; what the capture's warm-up changes in the state is put back."""
+
+class _Graphs:
+    """One captured step a kind, all over the same tensors."""
 
     def __init__(
-        self, step: Any, state: _Streams, code: Tensor, how: Sampling, u: Tensor, whole: int
+        self, step: Callable[[int, Tensor, Tensor], Tensor], pool: WaveState, rows: int, pools: int
     ) -> None:
-        self._code, self._u = code.clone(), u.clone()
-        kept = [tensor.clone() for _, tensor in flatten(state.pool)]
+        self._pool = pool
+        device = pool.position.device
+        self._code = torch.zeros(rows, dtype=torch.int64, device=device)
+        self._u = torch.zeros(rows, device=device)
+        self._out: list[Tensor] = []
+        self._replays: list[torch.cuda.CUDAGraph] = []
         side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                step(state, self._code, how, self._u, whole)
-        torch.cuda.current_stream().wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._out: Tensor = step(state, self._code, how, self._u, whole)
-        for (_, tensor), before in zip(flatten(state.pool), kept, strict=True):
-            tensor.copy_(before)
+        for whole in range(pools + 1):
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):  # kernels compile and libraries choose
+                for _ in range(2):
+                    step(whole, self._code, self._u)
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._out.append(step(whole, self._code, self._u))
+            self._replays.append(graph)
 
-    def replay(self, code: Tensor, u: Tensor) -> Tensor:
+    def take(self, pool: WaveState) -> None:
+        """Copy a state in."""
+        map_state(lambda own, given: own.copy_(given), self._pool, pool)
+
+    def give(self, pool: WaveState) -> None:
+        """Copy the state out."""
+        map_state(lambda given, own: given.copy_(own), pool, self._pool)
+
+    def replay(self, whole: int, code: Tensor, u: Tensor) -> Tensor:
         self._code.copy_(code)
         self._u.copy_(u)
-        self._graph.replay()
-        return self._out
+        self._replays[whole].replay()
+        return self._out[whole]

@@ -77,6 +77,26 @@ def test_a_state_of_another_shape_is_refused() -> None:
         engine.restore({})
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="gpu: no GPU here")
+@pytest.mark.parametrize("guidance", [1.0, 1.5])
+def test_graphs_draw_what_the_cpu_draws(guidance: float) -> None:
+    drawn = []
+    how = Sampling(temperature=0, guidance=guidance)
+    for device in ("cpu", "cuda"):
+        engine = TorchWave(tiny_wave().to(device))
+        rows = [0, 1] if guidance == 1 else [0, 1, -1, -1]
+        state, last = engine.begin(rows, rows), np.full(2, 128, np.uint8)
+        seeds, parts = stream_seeds(0, 2), []
+        for start, stop in ((0, 7), (7, 20)):
+            parts.append(
+                engine.draw(state, last, how, seeds, np.full(2, start, np.int64), stop - start)
+            )
+            engine.draw(engine.begin(rows, rows), last.copy(), how, seeds, np.zeros(2, np.int64), 3)
+        drawn.append(np.concatenate(parts, 1))
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+
+
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     folder = tiny_checkpoint(tmp_path)
     assert load_wave(folder, tiny_config()).config == tiny_config()

@@ -82,6 +82,23 @@ def test_a_state_that_is_handed_on_gives_the_loss_of_the_whole(tmp_path: Path) -
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="gpu: no GPU here")
+@pytest.mark.parametrize("carry", [1, 2])
+def test_a_captured_step_is_the_step(tmp_path: Path, carry: int) -> None:
+    device = Parallel(0, 1, torch.device("cuda"))
+    losses = []
+    for graphs in (False, True):
+        config = experiment(tmp_path, 1, carry=carry)
+        config.train.graphs = graphs
+        objective = prepare(config, takes(), device)
+        gradient = FlatGradient(objective.model)
+        objective.attach(gradient, nullcontext())
+        bits = [float(objective.step(objective.batch(n), 0.0)) for n in range(4)]
+        losses.append([*bits, float(gradient.flat.norm())])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_bits_are_measured_on_what_is_held_out(tmp_path: Path) -> None:
     config = experiment(tmp_path, 1)
     objective = prepare(config, takes(), ALONE)
