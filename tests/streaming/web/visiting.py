@@ -3,10 +3,12 @@
 import asyncio
 import base64
 import io
+import json
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import soundfile
 
@@ -27,6 +29,8 @@ __all__ = [
 ]
 
 WEB = Path(__file__).parents[3] / "streaming" / "web"
+SCHEMA = json.loads((WEB.parent / "protocol" / "v1.schema.json").read_text())
+CLIENT = jsonschema.Draft202012Validator({**SCHEMA, "$ref": "#/$defs/client"})
 TEXTS = [said.text for said in SCRIPT]
 LINES = "[...document.querySelectorAll('.line:not([hidden]) .text')].map((p) => p.textContent)"
 STATE = "document.body.dataset.state"
@@ -63,6 +67,8 @@ def visit(
             port = server.url.rsplit(":", 1)[1]
             await page.open(f"http://{host}:{port}/ui/")
             await body(page, server)
+            for message in (*server.starts, *server.messages):
+                CLIENT.validate(message)
             assert complaints or page.complaints == []
 
     asyncio.run(asyncio.wait_for(run(), 60))
