@@ -8,6 +8,7 @@ from asyncio import TimerHandle
 from time import monotonic
 from typing import cast
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
@@ -40,6 +41,11 @@ class Wire(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         self.heard_at = monotonic()
         super().data_received(data)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True  # refused, which uvicorn logs as a mistake of ours
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._cut is not None:
