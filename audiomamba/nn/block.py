@@ -9,14 +9,16 @@ from torch.nn import functional as F
 from audiomamba.kernels.norm import norm
 from audiomamba.nn.config import LayerConfig
 from audiomamba.nn.feedforward import FeedForward, FeedForwardState
-from audiomamba.nn.mixer import Mixer, MixerState
+from audiomamba.nn.mamba3 import Mamba3Mixer
+from audiomamba.nn.mixer import Mixer
 from audiomamba.nn.ssd import SsdMixer
+from audiomamba.nn.state import State
 
 __all__ = ["Block", "BlockState", "Norm"]
 
 
 class BlockState(NamedTuple):
-    mixer: MixerState
+    mixer: State  # MixerState or Mamba3State, as the dynamics are
     ffn: FeedForwardState
 
 
@@ -40,9 +42,11 @@ class Norm(nn.Module):
         return (y if gain is None else y * (1 + gain).to(y.dtype)), residual
 
 
-def _mixer(width: int, config: LayerConfig, eps: float) -> Mixer | SsdMixer:
+def _mixer(width: int, config: LayerConfig, eps: float) -> Mixer | SsdMixer | Mamba3Mixer:
     if config.dynamics == "ssd":
         return SsdMixer(width, config, eps=eps)
+    if config.dynamics == "mamba3":
+        return Mamba3Mixer(width, config, eps=eps)
     return Mixer(width, config)
 
 

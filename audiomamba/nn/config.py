@@ -2,8 +2,8 @@
 
 The switch the project is named for is ``dynamics``, one word a layer: ``lti`` (S4D; right for
 waveforms and the first acoustic layers), ``selective`` (S6; right once the signal is compressed
-or tokenised) or ``ssd`` (Mamba-2: selective, one decay a head, large states). Block, state protocol
-and checkpoint format stay the same.
+or tokenised), ``ssd`` (Mamba-2: selective, one decay a head, large states) or ``mamba3`` (the same
+with states that turn; waveforms again). Block, state protocol and checkpoint format stay the same.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from audiomamba.errors import ConfigError
 
 __all__ = ["Dynamics", "LayerConfig", "StackConfig"]
 
-Dynamics = Literal["lti", "selective", "ssd"]
+Dynamics = Literal["lti", "selective", "ssd", "mamba3"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -32,8 +32,9 @@ class LayerConfig:
     dt_floor: float = 0.0  # least step size at any time, in frames; ssd alone
     dt_ceiling: float = 0.0  # largest step size at any time, in frames; 0 = no limit; ssd alone
     discretization: Literal["zoh", "bilinear"] = "zoh"  # lti alone
-    head_width: int = 64  # channels that share a decay; ssd alone
-    groups: int = 1  # of heads that share the projections of the state; ssd alone
+    head_width: int = 64  # channels that share a decay; ssd and mamba3
+    groups: int = 1  # of heads that share the projections of the state; ssd and mamba3
+    rotation: float = 0.5  # share of the states that turn; mamba3 alone, which has no conv_taps
     ffn: float = 2.0  # width of the feed-forward part over that of the stack; 0 = none
     ffn_conv_taps: int = 0  # of the causal convolution on its gate; 0 = none
 
@@ -43,6 +44,10 @@ class LayerConfig:
                 raise ConfigError(f"layer: {name} must be at least 1, got {getattr(self, name)}")
         if self.dynamics == "lti" and self.values == "complex" and self.state_size % 2:
             raise ConfigError(f"layer: complex lti wants an even state_size, got {self.state_size}")
+        if not 0 < self.rotation <= 1:
+            raise ConfigError(f"layer: wants 0 < rotation <= 1, got {self.rotation}")
+        if self.dynamics == "mamba3" and self.state_size < 2:
+            raise ConfigError(f"layer: mamba3 wants at least 2 states, got {self.state_size}")
         if not 0 < self.dt_min <= self.dt_max:
             raise ConfigError(
                 f"layer: wants 0 < dt_min <= dt_max, got {self.dt_min}, {self.dt_max}"

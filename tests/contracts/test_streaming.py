@@ -22,6 +22,7 @@ from audiomamba.nn import LayerConfig, Stack, StackConfig, StatePool, map_state
 LTI = LayerConfig(dynamics="lti", state_size=8, ffn_conv_taps=5)
 SELECTIVE = LayerConfig(dynamics="selective", state_size=4)
 SSD = LayerConfig(dynamics="ssd", state_size=6, head_width=8, groups=2)
+MAMBA3 = LayerConfig(dynamics="mamba3", state_size=6, head_width=8, groups=2)
 WIDTH = 24
 T = 12  # frames; the transcriber's are of four feature frames each
 
@@ -80,6 +81,7 @@ SUBJECTS = {
     "selective": _stack(SELECTIVE),
     "no-ffn": _stack(LayerConfig(dynamics="selective", state_size=4, ffn=0.0)),
     "ssd": _stack(SSD),
+    "mamba3": _stack(MAMBA3),
     "mixed": _stack(LTI, SELECTIVE, SSD),
     "language-model": _language_model,
     "transcriber": _transcriber,
@@ -301,7 +303,7 @@ def test_gradients_do_not_depend_on_the_way(subject: Subject) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["lti", "selective", "ssd", "mixed"])
+@pytest.mark.parametrize("name", ["lti", "selective", "ssd", "mamba3", "mixed"])
 def test_a_reset_inside_a_row_forgets_all_before_it(name: str, device: str) -> None:
     torch.manual_seed(0)
     stack, x, _ = SUBJECTS[name]()

@@ -1,0 +1,145 @@
+"""The step of Mamba-3 in Triton: one program a row and head, all of its state in registers.
+
+Pairs of states are turned together, so the even and the odd ones are loaded apart: *_e and *_o.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+__all__ = ["step_", "step_kernel"]
+
+LOG2E = tl.constexpr(1.4426950408889634)
+TWO_PI = tl.constexpr(6.283185307179586)
+
+
+@triton.jit
+def _sigmoid(x):
+    return 1.0 / (1.0 + tl.math.exp2(-x * LOG2E))
+
+
+@triton.jit
+def _softplus(x):
+    # log1p(e) as log(1 + e) plus what the rounding of 1 + e lost.
+    e = tl.math.exp2(tl.where(x > 20.0, 20.0, x) * LOG2E)
+    w = 1.0 + e
+    return tl.where(x > 20.0, x, tl.log(w) + (e - (w - 1.0)) / w)
+
+
+@triton.jit
+def _pair(p, o, N):
+    """Even and odd elements, (NH,) each, zero past the end."""
+    even = tl.load(p + 2 * o, mask=2 * o < N, other=0.0).to(tl.float32)
+    odd = tl.load(p + 2 * o + 1, mask=2 * o + 1 < N, other=0.0).to(tl.float32)
+    return even, odd
+
+
+@triton.jit
+def step_kernel(
+    p_x, p_dt, p_A, p_mix, p_angle, p_B, p_C, p_turns, p_state, p_key, p_value, p_slots,
+    p_D, p_z, p_bias, p_out,
+    H, P: tl.constexpr, N: tl.constexpr, R: tl.constexpr,
+    PP: tl.constexpr, NH: tl.constexpr,
+):  # fmt: skip
+    """Advance one head of one row; all tensors contiguous."""
+    i_h = tl.program_id(0)
+    i_m = tl.program_id(1).to(tl.int64)
+    at = i_m * H + i_h  # of the inputs
+    slot = tl.load(p_slots + i_m).to(tl.int64) * H + i_h  # of the pool
+    o = tl.arange(0, NH)
+    p = tl.arange(0, PP)
+    p_ok = p < P
+    raw = tl.load(p_dt + at).to(tl.float32)
+    if p_bias is not None:
+        raw += tl.load(p_bias + i_h).to(tl.float32)
+    dt = _softplus(raw)
+    decay = _softplus(tl.load(p_A + at).to(tl.float32))
+    decay = tl.where(decay < 1e-4, 1e-4, decay)
+    mix = tl.load(p_mix + at).to(tl.float32)
+    speed = tl.load(p_angle + i_m * R + o, mask=o < R, other=0.0).to(tl.float32)
+    speed = _sigmoid(2.0 * speed) - 0.5  # half of tanh
+    turns = tl.load(p_turns + slot * R + o, mask=o < R, other=0.0).to(tl.float32) + speed * dt
+    turns = tl.where(o < R, turns - tl.floor(turns), 0.0)
+    cos = tl.cos(turns * TWO_PI)
+    sin = tl.sin(turns * TWO_PI)
+    b_e, b_o = _pair(p_B + at * N, o, N)
+    c_e, c_o = _pair(p_C + at * N, o, N)
+    last_e, last_o = _pair(p_key + slot * N, o, N)
+    k_e = b_e * cos - b_o * sin
+    k_o = b_e * sin + b_o * cos
+    q_e = c_e * cos - c_o * sin
+    q_o = c_e * sin + c_o * cos
+    x = tl.load(p_x + at * P + p, mask=p_ok, other=0.0).to(tl.float32)
+    last = tl.load(p_value + slot * P + p, mask=p_ok, other=0.0).to(tl.float32)
+    last *= dt * _sigmoid(-mix)
+    drive = x * (dt * _sigmoid(mix))
+    decay = tl.math.exp2(-dt * decay * LOG2E)
+    ok_e = p_ok[:, None] & (2 * o < N)[None, :]
+    ok_o = p_ok[:, None] & (2 * o + 1 < N)[None, :]
+    q_s = p_state + slot * (P * N) + p[:, None] * N + 2 * o[None, :]
+    s_e = tl.load(q_s, mask=ok_e, other=0.0).to(tl.float32)
+    s_o = tl.load(q_s + 1, mask=ok_o, other=0.0).to(tl.float32)
+    s_e = decay * (s_e + last[:, None] * last_e[None, :]) + drive[:, None] * k_e[None, :]
+    s_o = decay * (s_o + last[:, None] * last_o[None, :]) + drive[:, None] * k_o[None, :]
+    y = tl.sum(s_e * q_e[None, :] + s_o * q_o[None, :], axis=1)
+    # Each element of the old state was read by the thread that now writes it, or by this program
+    # before the barrier.
+    tl.debug_barrier()
+    tl.store(q_s, s_e.to(p_state.dtype.element_ty), mask=ok_e)
+    tl.store(q_s + 1, s_o.to(p_state.dtype.element_ty), mask=ok_o)
+    tl.store(p_turns + slot * R + o, turns.to(p_turns.dtype.element_ty), mask=o < R)
+    tl.store(p_key + slot * N + 2 * o, k_e.to(p_key.dtype.element_ty), mask=2 * o < N)
+    tl.store(p_key + slot * N + 2 * o + 1, k_o.to(p_key.dtype.element_ty), mask=2 * o + 1 < N)
+    tl.store(p_value + slot * P + p, x.to(p_value.dtype.element_ty), mask=p_ok)
+    if p_D is not None:
+        y += x * tl.load(p_D + i_h).to(tl.float32)
+    if p_z is not None:
+        z = tl.load(p_z + at * P + p, mask=p_ok, other=0.0).to(tl.float32)
+        y *= z * _sigmoid(z)
+    tl.store(p_out + at * P + p, y.to(p_out.dtype.element_ty), mask=p_ok)
+
+
+def step_(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    mix: Tensor,
+    angle: Tensor,
+    B: Tensor,
+    C: Tensor,
+    turns: Tensor,
+    state: Tensor,
+    key: Tensor,
+    value: Tensor,
+    slots: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+) -> Tensor:
+    """Advance rows ``slots`` of the pool by one step and return the output."""
+    rows, heads, width = x.shape
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    if rows and heads:
+        PP, NH = triton.next_power_of_2(width), triton.next_power_of_2(-(-B.shape[2] // 2))
+        inputs = (v.contiguous() for v in (x, delta, A, mix, angle, B, C))
+        given = (None if v is None else v.contiguous() for v in (D, z, delta_bias))
+        with torch.cuda.device_of(x):
+            step_kernel[(heads, rows)](
+                *inputs,
+                turns,
+                state,
+                key,
+                value,
+                slots.contiguous(),
+                *given,
+                out,
+                heads,
+                P=width,
+                N=B.shape[2],
+                R=angle.shape[1],
+                PP=PP,
+                NH=NH,
+                num_warps=max(1, min(16, PP * NH // 1024)),
+            )
+    return out
