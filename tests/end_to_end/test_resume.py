@@ -165,26 +165,30 @@ def test_a_server_killed_again_and_again_loses_and_doubles_nothing(tmp_path: Pat
     keep = (f"resume.folder={tmp_path}", "resume.checkpoint_s=0.5", "engine.slots=4")
     samples = recording(KILLS)
 
-    async def run(server: Server) -> tuple[list[Final], Server]:
-        port = server.url.rsplit(":", 1)[1]
+    servers = [Server(*keep)]
+    port = servers[0].url.rsplit(":", 1)[1]
+
+    async def run() -> list[Final]:
         finals: list[Final] = []
-        async with connect(server.socket_url, sample_rate=RATE, patience_s=120.0) as stream:
+        async with connect(servers[0].socket_url, sample_rate=RATE, patience_s=120.0) as stream:
             reading = asyncio.create_task(_read(stream, finals))
             for kill in range(KILLS):
                 piece = samples[kill * 3 * RATE : (kill + 1) * 3 * RATE]
                 for at in range(0, len(piece), 1600):
                     await stream.feed(piece[at : at + 1600])
                     if at == 1600 * (kill + 3):
-                        server.process.kill()
-                        server.wait()
-                        server = await asyncio.to_thread(Server, *keep, f"server.port={port}")
+                        servers[-1].process.kill()
+                        servers[-1].wait()
+                        again = await asyncio.to_thread(Server, *keep, f"server.port={port}")
+                        servers.append(again)
             await stream.finish()
             await reading
-        return finals, server
+        return finals
 
-    first = Server(*keep)
-    finals, last = asyncio.run(run(first))
-    assert last.stop() == 0
+    try:
+        finals = asyncio.run(run())
+    finally:
+        assert servers[-1].stop() == 0
     assert [word.word for final in finals for word in final.words] == WORDS.split() * KILLS
     assert [final.utterance for final in finals] == list(range(len(finals)))
 
