@@ -44,6 +44,7 @@ async def start(server: ServerProcess, load: Load) -> Report:
     await _together(server, load)
     return {
         "ready_s": round(server.ready_s, 2),
+        "ready_cpu_s": round(server.ready_cpu_s, 2),
         "resident_mb": _mb(before),
         "resident_after_mb": _mb(server.resident_bytes),
     }

@@ -27,6 +27,7 @@ class ServerProcess:
 
     Attributes:
         ready_s: Seconds from the start of the process to its first line, when a client is welcome.
+        ready_cpu_s: Of the processor meanwhile, which a busy machine does not stretch.
 
     Raises:
         Error: it did not start.
@@ -41,6 +42,7 @@ class ServerProcess:
         assert self._process.stdout is not None
         found = ADDRESS.search(self._process.stdout.readline())
         self.ready_s = time.monotonic() - began
+        self.ready_cpu_s = self.cpu_s if found else 0.0
         if found is None:
             self._process.wait()
             self._process.stdout.close()

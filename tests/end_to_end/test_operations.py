@@ -170,6 +170,7 @@ def test_the_log_has_a_line_at_both_ends_and_nothing_that_was_said(guarded: Serv
     assert (last["audio_s"], last["finals"]) == (3.0, 2) and last["seconds"] > 0
     asked = [line["route"] for line in lines if line.get("event") == "http"]
     assert "/version" in asked and not {"/healthz", "/readyz", "/metrics"} & set(asked)
+    assert not [line for line in lines if line["level"] in ("warning", "error")]
     for secret in ("zero", "five", "token=both", "bearer.", "chief"):
         assert secret not in guarded.log()
 
