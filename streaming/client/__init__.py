@@ -1,4 +1,4 @@
-"""An asynchronous client of ``/v1/stream``: feed audio of any chunk size, read events."""
+"""An asynchronous client of ``/v1/stream``: feed audio and read events, or hear what is made."""
 
 from audiomamba.streaming.client.events import (
     Done,
@@ -19,6 +19,7 @@ from audiomamba.streaming.client.events import (
     Warned,
     Word,
 )
+from audiomamba.streaming.client.recording import hear
 from audiomamba.streaming.client.stream import Settings, Stream, connect
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "Warned",
     "Word",
     "connect",
+    "hear",
 ]

@@ -244,7 +244,7 @@ class Stream:
                     with suppress(asyncio.CancelledError, ConnectionClosed):
                         await sender
         except InvalidStatus as error:
-            raise _refusal(self._url, error) from None
+            raise refusal(self._url, error) from None
         except InvalidURI as error:
             raise ConfigError(f"url: wanted ws://host:port, got {self._url!r}: {error}") from None
         except ConnectionClosed as error:
@@ -351,7 +351,7 @@ class Stream:
             await self._wake()
 
 
-def _refusal(url: str, error: InvalidStatus) -> ConnectionLost | Overloaded:
+def refusal(url: str, error: InvalidStatus) -> ConnectionLost | Overloaded:
     status = error.response.status_code
     if status == 503:
         after = error.response.headers.get("Retry-After", "1")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import struct
 from collections.abc import Iterator
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import websockets
 
 from audiomamba.audio import pcm
+from audiomamba.errors import ProtocolError
 from audiomamba.models.wave.synthesizer import Synthesizer
+from audiomamba.streaming.client import hear as hear_client
 from tests.end_to_end.serving import Server
 from tests.end_to_end.speaking import WORDS, say, text, until
 from tests.end_to_end.speaking import pcm as spoken
@@ -118,6 +121,29 @@ def test_one_stream_hears_and_speaks_at_once(server: Server, voice: Any) -> None
             heard, sound = await hear(socket, "done")
             assert text(heard) == WORDS
             assert sound[1] == alone(voice, 2.0, seed=1)
+
+    asyncio.run(run())
+
+
+def test_the_client_hears_what_the_library_makes_and_may_leave(server: Server, voice: Any) -> None:
+    async def run() -> None:
+        heard = [
+            block
+            async for block in hear_client(
+                server.socket_url, label="no", seconds=9.0, seed=2, sample_rate=8000
+            )
+        ]
+        made = np.concatenate(
+            list(Synthesizer.from_folder(voice).generate(seconds=9.0, label="no", seed=2))
+        )
+        np.testing.assert_array_equal(np.concatenate(heard), made)
+        async with aclosing(hear_client(server.socket_url, seconds=86_400)) as endless:
+            async for block in endless:
+                assert len(block)
+                break
+        with pytest.raises(ProtocolError, match="label 'maybe'"):
+            async for _ in hear_client(server.socket_url, label="maybe"):
+                pass
 
     asyncio.run(run())
 
