@@ -15,8 +15,9 @@ from audiomamba.models.acoustic import AcousticModel, EngineName, load_acoustic
 from audiomamba.models.checkpoint_files import read_config
 from audiomamba.models.recognition import Recognition, Samples
 from audiomamba.models.transcriber_config import FACTOR, TranscriberConfig
-from audiomamba.text.ctc import DecoderConfig
 from audiomamba.text.events import Event, Final, Word
+from audiomamba.text.fusion import Fusion, FusionConfig
+from audiomamba.text.utterances import DecoderConfig
 from audiomamba.text.vocabulary import Vocabulary
 
 __all__ = ["LIVE_BLOCK", "Listener", "Stream", "Transcript"]
@@ -89,12 +90,18 @@ class Listener:
     """A transcriber that can be used: ``load("listen-en")`` makes one."""
 
     def __init__(
-        self, acoustic: AcousticModel, config: TranscriberConfig, vocabulary: Vocabulary, name: str
+        self,
+        acoustic: AcousticModel,
+        config: TranscriberConfig,
+        vocabulary: Vocabulary,
+        name: str,
+        fusion: Fusion | None = None,
     ) -> None:
         self.acoustic = acoustic
         self.config = config
         self.vocabulary = vocabulary
         self.name = name
+        self._fusion = fusion
 
     @property
     def engine(self) -> str:
@@ -114,12 +121,27 @@ class Listener:
         config = read_config(folder)
         if config.get("kind") != "transcriber":
             raise ModelError(f"{folder}: wants a transcriber, got kind {config.get('kind')!r}")
+        vocabulary = Vocabulary.load(folder / "tokenizer.model")
         return cls(
             load_acoustic(folder, device=device, engine=engine),
             from_mapping(TranscriberConfig, config["model"]),
-            Vocabulary.load(folder / "tokenizer.model"),
+            vocabulary,
             folder.name,
+            _fusion(folder, config.get("language_model"), len(vocabulary)),
         )
+
+    def fusion(self, lm: bool | None = None) -> Fusion | None:
+        """The language model to decode with.
+
+        Args:
+            lm: Whether to use the checkpoint's language model; None uses it where there is one.
+
+        Raises:
+            ModelError: it is asked for, and the checkpoint has none.
+        """
+        if lm and self._fusion is None:
+            raise ModelError(f"{self.name}: has no language model; see audiomamba.text.fit_ngram")
+        return None if lm is False else self._fusion
 
     def decoder_config(self, **changes: Any) -> DecoderConfig:
         """Decoding as this model wants it, with ``changes``."""
@@ -135,6 +157,7 @@ class Listener:
         channels: int = 1,
         block: int = LIVE_BLOCK,
         decoder: DecoderConfig | None = None,
+        lm: bool | None = None,
     ) -> Recognition:
         """All of a stream but the model's own state, for those who run the model themselves."""
         return Recognition(
@@ -144,6 +167,7 @@ class Listener:
             block_frames=block * FACTOR,
             sample_rate=sample_rate,
             channels=channels,
+            fusion=self.fusion(lm),
         )
 
     def stream(
@@ -153,17 +177,32 @@ class Listener:
         channels: int = 1,
         block: int = LIVE_BLOCK,
         decoder: DecoderConfig | None = None,
+        lm: bool | None = None,
     ) -> Stream:
-        """Open a live stream of samples at ``sample_rate`` (8000 to 48000 Hz)."""
+        """Open a live stream of samples at ``sample_rate`` (8000 to 48000 Hz).
+
+        Args:
+            sample_rate: Of what is fed, Hz.
+            channels: Of what is fed; they are mixed.
+            block: Encoder frames the network takes at once.
+            decoder: Times and endpoints, from :meth:`decoder_config`.
+            lm: Whether to decode with the checkpoint's language model; None where there is one.
+        """
         recognition = self.recognition(
-            sample_rate=sample_rate, channels=channels, block=block, decoder=decoder
+            sample_rate=sample_rate, channels=channels, block=block, decoder=decoder, lm=lm
         )
         return Stream(self.acoustic, recognition)
 
     def transcribe(
-        self, audio: str | Path | NDArray[np.float32], *, sample_rate: int = 16_000
+        self,
+        audio: str | Path | NDArray[np.float32],
+        *,
+        sample_rate: int = 16_000,
+        lm: bool | None = None,
     ) -> Transcript:
         """Transcribe a file (in constant memory), or samples ``(n,)`` at ``sample_rate``.
+
+        ``lm`` is that of :meth:`stream`.
 
         Raises:
             AudioError: the file cannot be read as audio.
@@ -176,23 +215,26 @@ class Listener:
                 samples += len(block)
                 yield rate, block
 
-        finals = [event for event in self.events(counted()) if isinstance(event, Final)]
+        finals = [event for event in self.events(counted(), lm=lm) if isinstance(event, Final)]
         words = [word for final in finals for word in final.words]
         text = " ".join(final.text for final in finals if final.text)
         return Transcript(text, words, samples / rate)
 
-    def events(self, blocks: Iterable[tuple[int, Samples]]) -> Iterator[Event]:
+    def events(
+        self, blocks: Iterable[tuple[int, Samples]], *, lm: bool | None = None
+    ) -> Iterator[Event]:
         """What is heard in a recording that comes as rate in Hz and blocks, each as it is known.
 
         Args:
             blocks: ``(n,)`` or ``(n, channels)`` float32 in -1..1, all of one rate and shape, as
                 ``audio.files.stream`` and ``audio.wav_stream.stream`` give them.
+            lm: As for :meth:`stream`.
         """
         stream: Stream | None = None
         for rate, block in blocks:
             if stream is None:
                 channels = block.shape[1] if block.ndim == 2 else 1
-                stream = self.stream(sample_rate=rate, channels=channels, block=FILE_BLOCK)
+                stream = self.stream(sample_rate=rate, channels=channels, block=FILE_BLOCK, lm=lm)
             yield from stream.feed(block if stream.channels > 1 else block.reshape(len(block)))
         if stream is not None:
             yield from stream.finish()
@@ -204,3 +246,10 @@ def _blocks(
     if isinstance(audio, np.ndarray):
         return [(sample_rate, audio)]
     return files.stream(audio, READ_S)
+
+
+def _fusion(folder: Path, spec: Any, pieces: int) -> Fusion | None:
+    if spec is None:
+        return None
+    config = from_mapping(FusionConfig, spec, where="language_model")
+    return Fusion(folder / config.file, pieces, config.widths())

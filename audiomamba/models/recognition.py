@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from audiomamba.audio.frontend import ChannelMode, FrontEnd
 from audiomamba.audio.mel import MelConfig
-from audiomamba.text.ctc import CtcDecoder, DecoderConfig
 from audiomamba.text.events import Event
+from audiomamba.text.fusion import Fusion, make_decoder
+from audiomamba.text.utterances import DecoderConfig
 from audiomamba.text.vocabulary import Vocabulary
 
 __all__ = ["TAIL_S", "Recognition"]
@@ -42,6 +43,7 @@ class Recognition:
         sample_rate: Of what is fed, Hz.
         channels: Of what is fed.
         channel_mode: How several channels become one.
+        fusion: A language model to decode with.
     """
 
     def __init__(
@@ -54,12 +56,13 @@ class Recognition:
         sample_rate: int = 16_000,
         channels: int = 1,
         channel_mode: ChannelMode = "mix",
+        fusion: Fusion | None = None,
     ) -> None:
         self.sample_rate, self.channels = sample_rate, channels
         self.block_frames = block_frames
         self._front = FrontEnd(mel, sample_rate, channels=channels, channel_mode=channel_mode)
-        self._vocabulary = vocabulary
-        self._decoder = CtcDecoder(vocabulary, _after_lead(decoder))
+        self._vocabulary, self._fusion = vocabulary, fusion
+        self._decoder = make_decoder(vocabulary, _after_lead(decoder), fusion)
         self._waiting: list[Features] = []
         self._waiting_frames = 0
         self._hear_silence(LEAD_S)
@@ -101,7 +104,7 @@ class Recognition:
     def configure(self, decoder: DecoderConfig) -> None:
         """Use other endpoints from the next block on."""
         state = self._decoder.state()
-        self._decoder = CtcDecoder(self._vocabulary, _after_lead(decoder))
+        self._decoder = make_decoder(self._vocabulary, _after_lead(decoder), self._fusion)
         self._decoder.load(state)
 
     def audio_state(self) -> dict[str, Any]:

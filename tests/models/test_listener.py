@@ -1,5 +1,6 @@
 """The shipped transcriber, through the library: it hears, and chunks do not matter."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -143,6 +144,27 @@ def test_the_native_engine_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == f"{WORDS} False\n"
+
+
+def test_the_language_model_is_used_where_there_is_one(
+    listener: Listener, samples: NDArray[np.float32], tmp_path: Path
+) -> None:
+    assert listener.fusion() is listener.fusion(True) and listener.fusion(False) is None
+    assert listener.transcribe(samples, lm=False).text == WORDS
+    stream = listener.stream(lm=True)
+    assert final_text([*stream.feed(samples), *stream.finish()]) == WORDS
+
+    shutil.copytree(find("listen-en"), tmp_path / "mine")
+    config = json.loads((tmp_path / "mine" / "config.json").read_text())
+    (tmp_path / "mine" / "pieces.ngram").write_bytes(b"ammgram1")
+    with pytest.raises(am.ModelError, match="damaged"):
+        am.load(tmp_path / "mine").stream()
+    del config["language_model"]
+    (tmp_path / "mine" / "config.json").write_text(json.dumps(config))
+    plain = am.load(tmp_path / "mine")
+    assert plain.transcribe(samples).text == WORDS
+    with pytest.raises(am.ModelError, match="no language model"):
+        plain.stream(lm=True)
 
 
 def test_an_unknown_model_names_those_there_are() -> None:

@@ -1,0 +1,254 @@
+"""CTC prefix beam search with a language model: the numbers of it, a frame at a time.
+
+A hypothesis is a prefix of pieces. Its acoustic score is the log of the sum over all the ways the
+frames so far can be read as that prefix, those that end in a blank and those that end in its last
+piece apart (Hannun, Maas, Jurafsky and Ng, 2014, algorithm 1). It is ranked by that score, plus
+``weight`` times its log-probability in the language model, plus ``word_bonus`` for each word.
+
+Frames that are surely blank add the same to every hypothesis, so they are passed over: the cost
+follows the speech, not the clock. Prefixes are a tree that is only as deep as the hypotheses still
+disagree: :meth:`BeamSearch.settle` cuts off what all of them share. Everything is decided by
+frames, never by calls, so that a stream cut otherwise comes to the same words.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiomamba.errors import ConfigError
+from audiomamba.text.ngram import NgramModel
+from audiomamba.text.vocabulary import BLANK
+
+__all__ = ["BeamConfig", "BeamSearch", "Node", "path_to"]
+
+Floats = NDArray[np.float64]
+Ids = NDArray[np.intp]
+
+NEVER = -1e30
+"""Log of zero that stays a number: it can be added to, and written as JSON."""
+_CLEAR = float(np.log(0.5))
+"""Log-probability from which a piece is said in a frame, not merely possible."""
+
+
+@dataclass(kw_only=True, frozen=True)
+class BeamConfig:
+    """Width of the search and the weight of the language model."""
+
+    weight: float = 0.4  # of the language model's log-probabilities
+    word_bonus: float = 1.0  # for each word, against the model's liking for few
+    beam: int = 16  # hypotheses kept
+    candidates: int = 16  # pieces tried in a frame
+    piece_margin: float = 7.0  # nats under the frame's best from which a piece is not tried
+    margin: float = 14.0  # nats under the best hypothesis from which an extension is dropped
+    blank: float = 0.95  # probability from which a frame is taken for blank
+
+    def __post_init__(self) -> None:
+        for name in ("beam", "candidates"):
+            if not 1 <= getattr(self, name) <= 1024:
+                raise ConfigError(f"beam: {name} must be in 1..1024, got {getattr(self, name)}")
+        for name in ("weight", "piece_margin", "margin"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"beam: {name} must not be negative, got {getattr(self, name)}")
+        if not 0 < self.blank <= 1:
+            raise ConfigError(f"beam: blank must be in 0..1, got {self.blank}")
+
+
+class Node:
+    """The last piece of a prefix, and where it was heard."""
+
+    __slots__ = ("depth", "first", "last", "parent", "piece", "score")
+
+    def __init__(
+        self, parent: "Node | None", piece: int, first: int, last: int, score: float
+    ) -> None:
+        self.parent = parent
+        self.piece = piece
+        self.first, self.last = first, last  # frames
+        self.score = score  # log-probability in its clearest frame
+        self.depth: int = parent.depth + 1 if parent is not None else 0
+
+
+class BeamSearch:
+    """The hypotheses of one stream; rows of equal length, one a hypothesis.
+
+    Args:
+        model: Scores pieces.
+        starts: ``(V,)`` float64, 1 for pieces that begin a word.
+        config: Widths and weights.
+    """
+
+    def __init__(self, model: NgramModel, starts: Floats, config: BeamConfig) -> None:
+        self._model = model
+        self._starts = starts
+        self.config = config
+        self.blank = float(np.log(config.blank))
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all: an utterance begins."""
+        self.root = Node(None, BLANK, 0, 0, 0.0)
+        self.nodes = [self.root]
+        self._set(np.zeros(1), np.full(1, NEVER), np.zeros(1), np.zeros(1, np.intp))
+        self._contexts: Ids = np.array([self._model.start], np.intp)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no piece was heard since the start, in any hypothesis."""
+        return len(self.nodes) == 1 and self.nodes[0] is self.root
+
+    def best(self) -> Node:
+        """The last piece of the best hypothesis, or the root."""
+        return self.nodes[int(np.argmax(self._totals() + self._fused))]
+
+    def rest(self) -> None:
+        """Take a frame, or many, that are surely blank."""
+        self._blank = self._totals()
+        self._piece = np.full(len(self.nodes), NEVER)
+
+    def step(self, log_probs: Floats, frame: int) -> None:
+        """Take the log-probabilities ``(V,)`` of a frame that may hold a piece."""
+        tried = self._candidates(log_probs)
+        totals = self._totals()
+        blank, piece = totals + log_probs[BLANK], self._piece + log_probs[self._last]
+        # A piece after itself is a new one only where a blank stood between.
+        again = self._last[:, None] == tried
+        longer = np.where(again, self._blank[:, None], totals[:, None]) + log_probs[tried]
+        self._merge(longer, piece, tried)
+        stay = np.logaddexp(blank, piece) + self._fused
+        before = longer + self._fused[:, None]
+        top = max(float(stay.max()), float(before.max(initial=NEVER)))
+        row, column = np.nonzero(before > top - self.config.margin)
+        pieces = tried[column]
+        scores, contexts = self._model.score(self._contexts[row], pieces)
+        added = self.config.weight * scores + self.config.word_bonus * self._starts[pieces]
+        ranked = np.concatenate([stay, before[row, column] + added])
+        # Stable, so that equals never change places with another cut of the stream.
+        order = np.argsort(-ranked, kind="stable")[: self.config.beam]
+        kept, new = order[order < len(stay)], order[order >= len(stay)] - len(stay)
+        self._mark(log_probs, frame)
+        row, column, pieces = row[new], column[new], pieces[new]
+        nodes = [
+            Node(self.nodes[r], int(p), frame, frame, float(log_probs[p]))
+            for r, p in zip(row.tolist(), pieces.tolist(), strict=True)
+        ]
+        fused = np.concatenate([self._fused[kept], self._fused[row] + added[new]])
+        contexts = np.concatenate([self._contexts[kept], contexts[new]])
+        last = np.concatenate([self._last[kept], pieces])
+        blank = np.concatenate([blank[kept], np.full(len(new), NEVER)])
+        piece = np.concatenate([piece[kept], longer[row, column]])
+        self.nodes = [self.nodes[i] for i in kept.tolist()] + nodes
+        shift = float(np.logaddexp(blank, piece).max())  # else it sinks for ever
+        self._set(np.maximum(blank - shift, NEVER), np.maximum(piece - shift, NEVER), fused, last)
+        self._contexts = contexts
+
+    def shared(self) -> Node:
+        """The last node that all hypotheses have in common."""
+        a = self.nodes[0]
+        for b in self.nodes[1:]:
+            while a is not b:
+                deeper_a = a.depth >= b.depth
+                step = (a if deeper_a else b).parent
+                assert step is not None  # they meet at the root at the latest
+                a, b = (step, b) if deeper_a else (a, step)
+        return a
+
+    def keep_only(self, node: Node) -> None:
+        """Drop the hypotheses that do not begin as ``node`` does; some must."""
+        kept = [i for i, tip in enumerate(self.nodes) if _descends(tip, node)]
+        self.nodes = [self.nodes[i] for i in kept]
+        self._contexts = self._contexts[kept]
+        self._set(self._blank[kept], self._piece[kept], self._fused[kept], self._last[kept])
+
+    def settle(self, node: Node) -> None:
+        """Make ``node``, which all hypotheses go beyond, the root: what led to it is let go."""
+        self.root = node
+        node.parent = None
+
+    def state(self) -> dict[str, Any]:
+        """All of it, of JSON's types."""
+        order = {id(self.root): 0}
+        nodes = [[-1, *_fields(self.root)]]
+        for tip in self.nodes:
+            for node in path_to(tip, self.root):
+                if id(node) not in order:
+                    order[id(node)] = len(nodes)
+                    nodes.append([order[id(node.parent)], *_fields(node)])
+        return {
+            "nodes": nodes,
+            "tips": [order[id(tip)] for tip in self.nodes],
+            "contexts": self._contexts.tolist(),
+            "blank": self._blank.tolist(),
+            "piece": self._piece.tolist(),
+            "fused": self._fused.tolist(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        nodes: list[Node] = []
+        for parent, piece, first, last, score in state["nodes"]:
+            above = nodes[parent] if parent >= 0 else None
+            nodes.append(Node(above, int(piece), int(first), int(last), float(score)))
+        self.root, self.nodes = nodes[0], [nodes[i] for i in state["tips"]]
+        self._contexts = np.array(state["contexts"], np.intp)
+        blank, piece, fused = (np.array(state[k], float) for k in ("blank", "piece", "fused"))
+        self._set(blank, piece, fused, np.array([tip.piece for tip in self.nodes], np.intp))
+
+    def _set(self, blank: Floats, piece: Floats, fused: Floats, last: Ids) -> None:
+        self._blank, self._piece, self._fused, self._last = blank, piece, fused, last
+
+    def _totals(self) -> Floats:
+        totals: Floats = np.logaddexp(self._blank, self._piece)
+        return totals
+
+    def _candidates(self, log_probs: Floats) -> Ids:
+        """The pieces worth trying in a frame, in order of id."""
+        tried = np.flatnonzero(log_probs > log_probs.max() - self.config.piece_margin)
+        tried = tried[tried != BLANK]
+        most = self.config.candidates
+        if len(tried) > most:
+            tried = np.sort(tried[np.argsort(-log_probs[tried], kind="stable")[:most]])
+        return tried
+
+    def _merge(self, longer: Floats, piece: Floats, tried: Ids) -> None:
+        """Where an extension is a prefix that is there already, give it what it has."""
+        row_of = {id(node): i for i, node in enumerate(self.nodes)}
+        column_of = {p: k for k, p in enumerate(tried.tolist())}
+        for j, node in enumerate(self.nodes):
+            i = row_of.get(id(node.parent))
+            k = column_of.get(node.piece)
+            if i is not None and k is not None and node.parent is not None:
+                piece[j] = np.logaddexp(piece[j], longer[i, k])
+                longer[i, k] = NEVER
+
+    def _mark(self, log_probs: Floats, frame: int) -> None:
+        """Note on the last pieces that they are heard in this frame, where they clearly are."""
+        for node in self.nodes:
+            score = float(log_probs[node.piece])
+            if node is self.root or score < _CLEAR:
+                continue
+            if node.score < _CLEAR:  # it was a guess until now
+                node.first = frame
+            node.last, node.score = frame, max(node.score, score)
+
+
+def path_to(node: Node, root: Node) -> list[Node]:
+    """The nodes below ``root`` that lead to ``node``, which is the last."""
+    path = []
+    while node is not root:
+        path.append(node)
+        assert node.parent is not None
+        node = node.parent
+    return path[::-1]
+
+
+def _fields(node: Node) -> tuple[int, int, int, float]:
+    return node.piece, node.first, node.last, node.score
+
+
+def _descends(node: Node, ancestor: Node) -> bool:
+    at: Node | None = node
+    while at is not None and at is not ancestor and at.depth > ancestor.depth:
+        at = at.parent
+    return at is ancestor

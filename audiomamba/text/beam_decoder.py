@@ -1,0 +1,218 @@
+"""Decoding with a language model: a beam of hypotheses, read out as a growing text.
+
+What all hypotheses share up to a word's end is stable. The rest may still change, but not for long:
+after :data:`UNDECIDED_S` the best hypothesis decides, so that text, memory and state stay bounded.
+"""
+
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiomamba.errors import StateError
+from audiomamba.text.beam import BeamConfig, BeamSearch, Node, path_to
+from audiomamba.text.ctc import check_shape
+from audiomamba.text.events import Event, Reason, SpeechEnd
+from audiomamba.text.ngram import NgramModel
+from audiomamba.text.utterances import LONGEST_WORD, DecoderConfig, Spoken, Utterances
+from audiomamba.text.vocabulary import BLANK, WORD_START, Vocabulary
+
+__all__ = ["BeamDecoder"]
+
+UNDECIDED_S = 3.0
+"""A word that began so long ago is decided, whatever the other hypotheses say."""
+_CHECK = 5  # frames from one look at old words to the next
+
+
+class BeamDecoder:
+    """Decodes one stream with a language model; see :class:`~audiomamba.text.ctc.Decoder`.
+
+    Args:
+        vocabulary: Of the transcriber.
+        config: Times, endpoints.
+        model: Language model over the same pieces.
+        beam: Width of the search and weight of the language model.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        config: DecoderConfig,
+        model: NgramModel,
+        beam: BeamConfig,
+    ) -> None:
+        self.config = config
+        self._vocabulary, self._model = vocabulary, model
+        starts = [float(piece.startswith(WORD_START)) for piece in vocabulary.pieces]
+        self._search = BeamSearch(model, np.array(starts), beam)
+        self._utterances = Utterances(config)
+        self._undecided = round(UNDECIDED_S / config.frame_s)
+        self._silence = max(1, round(config.silence_s / config.frame_s))
+        self._frame = 0  # frames taken
+        self._heard = -1  # the last frame of speech
+        self._stepped = -1  # the last frame that the search took
+        self._checked = 0  # the last frame where old words were looked at
+        self._fixed: list[Spoken] = []  # words of the utterance that will not change
+        self._opened = False  # whether the utterance was announced
+        self._shown = ("", "")
+
+    def feed(self, log_probs: NDArray[np.float32]) -> list[Event]:
+        check_shape(log_probs, self._vocabulary)
+        events: list[Event] = []
+        blank = log_probs[:, BLANK]
+        speech = blank <= np.log1p(-self.config.threshold + 1e-9)
+        for at in np.flatnonzero((blank < self._search.blank) | speech).tolist():
+            frame = self._frame + at
+            self._close_if_silent(frame, events)
+            if speech[at]:
+                self._heard = frame
+            elif self._search.empty and not self._fixed:
+                continue  # nothing was said yet, and this is not speech
+            if frame != self._stepped + 1:
+                self._search.rest()
+            self._search.step(log_probs[at].astype(np.float64), frame)
+            self._stepped = frame
+            if frame >= self._checked + _CHECK:
+                self._decide(frame, events)
+                self._checked = frame
+        self._frame += len(log_probs)
+        self._close_if_silent(self._frame, events)
+        self._show(events)
+        return events
+
+    def flush(self) -> list[Event]:
+        return self._close_now("flush")
+
+    def finish(self) -> list[Event]:
+        return self._close_now("finish")
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": self._model.fingerprint,
+            "beam": self._search.state(),
+            "frame": self._frame,
+            "heard": self._heard,
+            "stepped": self._stepped,
+            "checked": self._checked,
+            "utterance": self._utterances.number,
+            "ended": self._utterances.ended,
+            "words": [asdict(word) for word in self._fixed],
+            "opened": self._opened,
+            "shown": list(self._shown),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        if state.get("model") != self._model.fingerprint:
+            raise StateError("decoder: the state is of a stream without this language model")
+        self._search.load(state["beam"])
+        self._frame, self._heard = int(state["frame"]), int(state["heard"])
+        self._stepped, self._checked = int(state["stepped"]), int(state["checked"])
+        self._utterances.number = int(state["utterance"])
+        self._utterances.ended = int(state["ended"])
+        self._fixed = [Spoken(**word) for word in state["words"]]
+        self._opened = bool(state["opened"])
+        self._shown = (str(state["shown"][0]), str(state["shown"][1]))
+
+    def _words(self) -> list[tuple[Spoken, Node]]:
+        """Words of the best hypothesis that are not fixed, and the first piece of each."""
+        path = path_to(self._search.best(), self._search.root)
+        words: list[tuple[Spoken, Node]] = []
+        for node in path:
+            text = self._vocabulary.pieces[node.piece]
+            long = bool(words) and len(words[-1][0].text) >= LONGEST_WORD
+            if not words or long or text.startswith(WORD_START):
+                spoken = Spoken(text.removeprefix(WORD_START), node.first, node.last, node.score)
+                words.append((spoken, node))
+            else:
+                word = words[-1][0]
+                word.text += text
+                word.last, word.score = node.last, min(word.score, node.score)
+        # A piece that became clear late may come after the next one that was guessed early.
+        for (word, _), (after, _) in reversed(list(pairwise(words))):
+            word.first = min(word.first, after.first)
+        return words
+
+    def _fix(self, words: list[tuple[Spoken, Node]], count: int) -> None:
+        """Make the first ``count`` words final; every hypothesis has gone on to the next one."""
+        if count:
+            self._fixed += [word for word, _ in words[:count]]
+            boundary = words[count][1].parent
+            assert boundary is not None
+            self._search.settle(boundary)
+
+    def _decide(self, frame: int, events: list[Event]) -> None:
+        """Let the best hypothesis decide about old words, and end an utterance that is too long."""
+        words = self._words()
+        first = self._fixed[0].first if self._fixed else words[0][0].first if words else frame
+        long = self._utterances.is_long(first, frame)
+        old = [i for i, (word, _) in enumerate(words) if word.first < frame - self._undecided]
+        upto = len(words) - 1 if long else old[-1] if old else 0
+        if upto > 0:
+            self._search.keep_only(words[upto][1])
+            self._fix(words, upto)
+        if long and self._fixed:
+            self._close(self._fixed, "max_length", events)
+        elif long:
+            self._close([word for word, _ in words], "max_length", events)
+            self._search.restart()
+
+    def _close_if_silent(self, frame: int, events: list[Event]) -> None:
+        """Close the utterance if the pause before ``frame`` is long enough."""
+        best = self._search.best()
+        last = max(self._heard, best.last if best is not self._search.root else -1)
+        if frame - last - 1 < self._silence:
+            return
+        words = [*self._fixed, *(word for word, _ in self._words())]
+        if words and self._utterances.is_over(words[0].first, last, frame):
+            self._close(words, "endpoint", events)
+            self._search.restart()
+        elif not words and not self._search.empty:
+            self._forget(events)
+
+    def _forget(self, events: list[Event]) -> None:
+        """It was nothing."""
+        self._search.restart()
+        if self._opened:
+            events.append(SpeechEnd(self._utterances.time(self._heard + 1)))
+            self._utterances.number += 1
+        self._opened, self._shown = False, ("", "")
+
+    def _close_now(self, reason: Reason) -> list[Event]:
+        events: list[Event] = []
+        words = [*self._fixed, *(word for word, _ in self._words())]
+        if words:
+            self._close(words, reason, events)
+            self._search.restart()
+        elif not self._search.empty:
+            self._forget(events)
+        return events
+
+    def _close(self, words: list[Spoken], reason: Reason, events: list[Event]) -> None:
+        if not self._opened:
+            events.append(self._utterances.open(words[0].first))
+        events += self._utterances.close(words, reason)
+        self._fixed = []
+        self._opened, self._shown = False, ("", "")
+
+    def _show(self, events: list[Event]) -> None:
+        """Fix what all hypotheses share, and tell what changed."""
+        if self._search.empty:
+            return
+        words = self._words()
+        shared = self._search.shared().depth
+        begun = [i for i, (_, first) in enumerate(words) if first.depth <= shared]
+        self._fix(words, begun[-1] if begun else 0)
+        words = words[begun[-1] if begun else 0 :]
+        every = [*self._fixed, *(word for word, _ in words)]
+        if not every and not self._opened:
+            return
+        partial = self._utterances.partial(every, len(self._fixed))
+        if (partial.stable, partial.unstable) == self._shown:
+            return
+        if not self._opened:
+            events.append(self._utterances.open(every[0].first))
+            self._opened = True
+        self._shown = (partial.stable, partial.unstable)
+        events.append(partial)

@@ -1,0 +1,240 @@
+"""A back-off language model over pieces, small enough to ship and quick enough to stream.
+
+The n-grams are the nodes of one trie in order of breadth: node 0 is the empty context, its children
+are the unigrams, and so on. A child's key is ``parent · V + piece``; in this order keys only grow,
+so that a whole beam's look-ups are one binary search. Id 0, CTC's blank, never stands in a text
+and is the boundary of a sentence here.
+
+The probability of a piece is that of the longest n-gram there is; for each piece of context that
+has to be dropped on the way the context's back-off weight is paid (Katz, 1987).
+"""
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiomamba.errors import ModelError
+
+__all__ = ["BOUNDARY", "NgramModel", "Trie"]
+
+BOUNDARY = 0
+MAGIC = b"ammgram1"
+LEVELS = 256  # of the stored log-probabilities and back-off weights
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Trie:
+    """What is stored of a model, a column each; n nodes without the root, in order of breadth.
+
+    Attributes:
+        vocabulary: Number of pieces, V.
+        order: Length of the longest n-grams.
+        pieces: ``(n,)`` uint16, the last piece of each n-gram; rises among brothers.
+        children: ``(n + 1,)`` uint16, how many children each node has, the root first.
+        log_probs: ``(n,)`` float32, natural.
+        backoffs: ``(n,)`` float32, log of the weight that is paid to leave this context.
+    """
+
+    vocabulary: int
+    order: int
+    pieces: NDArray[np.uint16]
+    children: NDArray[np.uint16]
+    log_probs: NDArray[np.float32]
+    backoffs: NDArray[np.float32]
+
+
+class NgramModel:
+    """Scores pieces after contexts; a context is a node's number.
+
+    Attributes:
+        vocabulary: Number of pieces.
+        fingerprint: Of what it says; a context means nothing to another model.
+
+    Raises:
+        ModelError: the columns do not fit each other.
+    """
+
+    def __init__(self, trie: Trie) -> None:
+        n, V = len(trie.pieces), trie.vocabulary
+        counts = trie.children.astype(np.int64)
+        if len(counts) != n + 1 or counts.sum() != n or counts[0] != V:
+            raise ModelError("language model: its columns do not make a trie")
+        self.trie = trie
+        self.vocabulary = V
+        self.fingerprint = zlib.crc32(trie.log_probs.tobytes(), zlib.crc32(trie.pieces.tobytes()))
+        parents = np.repeat(np.arange(n + 1), counts)
+        self._keys = parents * V + trie.pieces
+        if not (np.diff(self._keys) > 0).all():
+            raise ModelError("language model: brothers are not in order")
+        # One number more at the front: the root, which nothing leads to.
+        self._log_probs = np.concatenate([[0.0], trie.log_probs]).astype(np.float32)
+        self._backoffs = np.concatenate([[0.0], trie.backoffs]).astype(np.float32)
+        self._has_children = counts > 0
+        self._suffix = self._suffixes(parents)
+        self.start = int(self._contexts(np.array([self._child(0, BOUNDARY)]))[0])
+        """The context at the start of an utterance."""
+
+    def score(
+        self, contexts: NDArray[np.intp], pieces: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Log-probabilities ``(n,)`` of pieces after contexts, and the contexts after them."""
+        at = contexts.copy()
+        paid = np.zeros(len(at), np.float32)
+        found = self._find(at * self.vocabulary + pieces)
+        missing = np.flatnonzero(found < 0)
+        while len(missing):
+            paid[missing] += self._backoffs[at[missing]]
+            at[missing] = self._suffix[at[missing]]
+            found[missing] = self._find(at[missing] * self.vocabulary + pieces[missing])
+            missing = missing[found[missing] < 0]
+        return paid + self._log_probs[found], self._contexts(found)
+
+    def perplexity(self, sentences: list[list[int]]) -> float:
+        """Of whole sentences, their ends not counted."""
+        total, count = 0.0, 0
+        for sentence in sentences:
+            context = np.array([self.start])
+            for piece in sentence:
+                score, context = self.score(context, np.array([piece]))
+                total += float(score[0])
+            count += len(sentence)
+        return float(np.exp(-total / max(count, 1)))
+
+    def save(self, path: Path) -> int:
+        """Write the model; returns the file's size in bytes."""
+        t = self.trie
+        log_probs, backoffs = _Levels.of(t.log_probs), _Levels.of(t.backoffs)
+        header = {
+            "vocabulary": t.vocabulary,
+            "order": t.order,
+            "nodes": len(t.pieces),
+            "log_probs": [log_probs.low, log_probs.high],
+            "backoffs": [backoffs.low, backoffs.high],
+        }
+        columns = [
+            t.pieces.astype("<u2").tobytes(),
+            t.children.astype("<u2").tobytes(),
+            log_probs.pack(t.log_probs),
+            backoffs.pack(t.backoffs),
+        ]
+        # Bytes of one rank together: the upper ones are nearly all alike.
+        columns = [_split_bytes(c, 2) for c in columns[:2]] + columns[2:]
+        packed = zlib.compress(b"".join(columns), 9)
+        text = json.dumps(header).encode()
+        path.write_bytes(MAGIC + struct.pack("<I", len(text)) + text + packed)
+        return path.stat().st_size
+
+    @classmethod
+    def load(cls, path: Path) -> "NgramModel":
+        """Read a model.
+
+        Raises:
+            ModelError: there is no such file, or it holds something else.
+        """
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"language model: cannot read {path}: {error.strerror}") from None
+        if raw[: len(MAGIC)] != MAGIC:
+            raise ModelError(f"{path}: not a language model")
+        try:
+            size = struct.unpack_from("<I", raw, len(MAGIC))[0]
+            start = len(MAGIC) + 4
+            header = json.loads(raw[start : start + size])
+            trie = _unpack(header, zlib.decompress(raw[start + size :]))
+        except (ValueError, KeyError, TypeError, struct.error, zlib.error) as error:
+            raise ModelError(f"{path}: damaged ({error})") from None
+        return cls(trie)
+
+    def _find(self, keys: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Nodes of keys, -1 where there is none."""
+        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.where(self._keys[at] == keys, at + 1, -1)
+
+    def _child(self, node: int, piece: int) -> int:
+        return int(self._find(np.array([node * self.vocabulary + piece]))[0])
+
+    def _contexts(self, nodes: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The longest suffix of each n-gram that something is known to follow."""
+        at = nodes.copy()
+        dead = np.flatnonzero(~self._has_children[at])
+        while len(dead):
+            at[dead] = self._suffix[at[dead]]
+            dead = dead[~self._has_children[at[dead]]]
+        return at
+
+    def _suffixes(self, parents: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The longest n-gram there is that ends as each one does; of a unigram it is the root."""
+        suffix = np.zeros(len(parents) + 1, np.intp)
+        nodes = np.arange(1, self.vocabulary + 1)
+        counts = self.trie.children.astype(np.int64)
+        first = 1 + np.concatenate([[0], np.cumsum(counts)])  # first child of each node
+        while len(nodes):
+            begin, end = int(first[nodes[0]]), int(first[nodes[-1] + 1])
+            nodes = np.arange(begin, end)
+            if not len(nodes):
+                break
+            pieces = self.trie.pieces[nodes - 1].astype(np.intp)
+            at = suffix[parents[nodes - 1]]
+            found = self._find(at * self.vocabulary + pieces)
+            missing = np.flatnonzero(found < 0)
+            while len(missing):
+                at[missing] = suffix[at[missing]]
+                found[missing] = self._find(at[missing] * self.vocabulary + pieces[missing])
+                missing = missing[found[missing] < 0]
+            suffix[nodes] = found
+        return suffix
+
+
+@dataclass(frozen=True, slots=True)
+class _Levels:
+    """Equal steps between the smallest and the largest value."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32]) -> "_Levels":
+        return cls(float(values.min()), float(values.max()))
+
+    def pack(self, values: NDArray[np.float32]) -> bytes:
+        step = (self.high - self.low) / (LEVELS - 1) or 1.0
+        return bytes(np.rint((values - self.low) / step).astype(np.uint8))
+
+    def unpack(self, packed: NDArray[np.uint8]) -> NDArray[np.float32]:
+        values: NDArray[np.float32] = np.linspace(self.low, self.high, LEVELS, dtype=np.float32)
+        return values[packed]
+
+
+def _unpack(header: dict[str, object], columns: bytes) -> Trie:
+    n = int(str(header["nodes"]))
+    ends = np.cumsum([2 * n, 2 * (n + 1), n, n])
+    if len(columns) != ends[-1]:
+        raise ValueError(f"wants {ends[-1]} bytes, got {len(columns)}")
+    pieces, children, log_probs, backoffs = (
+        columns[end - size : end]
+        for end, size in zip(ends, (2 * n, 2 * (n + 1), n, n), strict=True)
+    )
+    return Trie(
+        vocabulary=int(str(header["vocabulary"])),
+        order=int(str(header["order"])),
+        pieces=_join_bytes(pieces),
+        children=_join_bytes(children),
+        log_probs=_Levels(*header["log_probs"]).unpack(np.frombuffer(log_probs, np.uint8)),  # type: ignore[misc]
+        backoffs=_Levels(*header["backoffs"]).unpack(np.frombuffer(backoffs, np.uint8)),  # type: ignore[misc]
+    )
+
+
+def _split_bytes(column: bytes, width: int) -> bytes:
+    return np.frombuffer(column, np.uint8).reshape(-1, width).T.tobytes()
+
+
+def _join_bytes(column: bytes) -> NDArray[np.uint16]:
+    pairs = np.frombuffer(column, np.uint8).reshape(2, -1).T
+    return np.ascontiguousarray(pairs).view("<u2").reshape(-1)

@@ -1,0 +1,132 @@
+"""From words on the decoder's frames to a stream's events: when speech starts, pauses and ends.
+
+Every decoder writes words with frames; this is what they share: times, endpoints, and the rule that
+what was called stable is never taken back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from audiomamba.errors import ConfigError
+from audiomamba.text.events import Event, Final, Partial, Reason, SpeechEnd, SpeechStart, Word
+
+__all__ = ["LONGEST_WORD", "DecoderConfig", "Spoken", "Utterances"]
+
+LONGEST_WORD = 64
+"""Letters; what goes on beyond is taken as a new word, so that memory stays bounded."""
+
+
+@dataclass(kw_only=True, frozen=True, slots=True)
+class DecoderConfig:
+    """Times and endpoints."""
+
+    frame_s: float = 0.04  # seconds from one frame to the next
+    emission_delay_s: float = 0.0  # seconds from a sound to its piece; taken off all times
+    endpointing: bool = True  # close utterances at pauses; else only when asked to
+    silence_s: float = 0.6  # pause that ends an utterance
+    min_speech_s: float = 0.1  # an utterance shorter than this waits for twice the pause
+    max_utterance_s: float = 30.0  # an utterance is closed after this, at a word's end
+    threshold: float = 0.5  # probability of speech from which a frame counts as speech
+    pre_roll_s: float = 0.0  # how long before its first word an utterance is said to start
+
+    def __post_init__(self) -> None:
+        for name in ("frame_s", "silence_s", "max_utterance_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"decoder: {name} must be above 0, got {getattr(self, name)}")
+        for name in ("emission_delay_s", "min_speech_s", "pre_roll_s"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(
+                    f"decoder: {name} must not be negative, got {getattr(self, name)}"
+                )
+        if not 0 <= self.threshold <= 1:
+            raise ConfigError(f"decoder: threshold must be in 0..1, got {self.threshold}")
+
+
+@dataclass(slots=True)
+class Spoken:
+    """A word while it is written: frames of its first and last piece, worst log-probability."""
+
+    text: str
+    first: int
+    last: int
+    score: float
+
+
+class Utterances:
+    """Numbers utterances, and says what becomes of their words.
+
+    Attributes:
+        number: Of the utterance that is open, or comes next.
+        ended: Frame after the last word of the utterance before.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        self.config = config
+        self.number = 0
+        self.ended = 0
+        self._silence = max(1, round(config.silence_s / config.frame_s))
+        self._min_speech = round(config.min_speech_s / config.frame_s)
+        self._longest = max(1, round(config.max_utterance_s / config.frame_s))
+
+    def is_over(self, first: int, last: int, frame: int) -> bool:
+        """Whether the pause from ``last`` up to ``frame`` ends an utterance begun at ``first``."""
+        # Twice, not never: CTC writes many a short word ("no") in a single frame.
+        pause = self._silence if last - first >= self._min_speech - 1 else 2 * self._silence
+        return self.config.endpointing and frame - last - 1 >= pause
+
+    def is_long(self, first: int, frame: int) -> bool:
+        """Whether an utterance begun at ``first`` is closed where the next word begins."""
+        return frame - first >= self._longest
+
+    def open(self, first: int) -> SpeechStart:
+        """Say that somebody began to speak."""
+        return SpeechStart(self._start(first))
+
+    def partial(self, words: Sequence[Spoken], stable: int) -> Partial:
+        """The hypothesis ``words``, of which the first ``stable`` will not change."""
+        fixed, loose = self.timed(words[:stable]), self.timed(words[stable:])
+        return Partial(
+            self.number,
+            self._start(words[0].first if words else self.ended),
+            self.time(words[-1].last + 1 if words else self.ended),
+            " ".join(word.word for word in fixed) + (" " if fixed and loose else ""),
+            " ".join(word.word for word in loose),
+            fixed + loose,
+        )
+
+    def close(self, words: Sequence[Spoken], reason: Reason) -> list[Event]:
+        """End the utterance of ``words``, at least one; the next one has another number."""
+        events: list[Event] = []
+        timed = self.timed(words)
+        start, end = self._start(words[0].first), self.time(words[-1].last + 1)
+        if timed:
+            confidence = float(np.mean([word.confidence for word in timed]))
+            text = " ".join(word.word for word in timed)
+            events.append(Final(self.number, start, end, text, confidence, timed, reason))
+        self.number += 1
+        self.ended = words[-1].last + 1
+        return [*events, SpeechEnd(end)]
+
+    def timed(self, words: Sequence[Spoken]) -> tuple[Word, ...]:
+        """Words in seconds of the audio; one of which no letter has come yet is not shown."""
+        return tuple(
+            Word(
+                word.text,
+                self.time(word.first),
+                self.time(word.last + 1),
+                min(1.0, float(np.exp(word.score))),
+            )
+            for word in words
+            if word.text
+        )
+
+    def _start(self, first: int) -> float:
+        """Never before the end of the utterance before."""
+        rolled = self.time(first - self.config.pre_roll_s / self.config.frame_s)
+        return min(self.time(first), max(rolled, self.time(self.ended)))
+
+    def time(self, frame: float) -> float:
+        """Seconds of a frame's start in the audio; from a count, so that nothing adds up."""
+        return round(max(0.0, frame * self.config.frame_s - self.config.emission_delay_s), 3)

@@ -1,0 +1,104 @@
+"""The search: its sums are CTC's, and the language model has its say."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from audiomamba.errors import ConfigError
+from audiomamba.text.beam import BeamConfig, BeamSearch, path_to
+from audiomamba.text.fit_ngram import fit
+
+V = 4
+MODEL = fit([[1, 2, 3], [1, 2, 1], [3, 2, 1]] * 4, V, order=2, nodes=100)
+STARTS = np.array([0.0, 1.0, 0.0, 1.0])
+WIDE = {"beam": 1000, "candidates": V, "piece_margin": 1e9, "margin": 1e9, "blank": 1.0}
+
+
+def frames(count: int, seed: int = 0) -> NDArray[np.float64]:
+    logits = np.random.default_rng(seed).standard_normal((count, V)) * 2
+    out: NDArray[np.float64] = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    return out
+
+
+def pieces_of(search: BeamSearch) -> list[int]:
+    return [node.piece for node in path_to(search.best(), search.root)]
+
+
+def collapsed(path: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(p for p, _ in itertools.groupby(path) if p)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("weight", "bonus"), [(0.0, 0.0), (0.7, 0.5)])
+def test_a_wide_beam_finds_what_trying_everything_finds(
+    seed: int, weight: float, bonus: float
+) -> None:
+    log_probs = frames(5, seed)
+    scores: dict[tuple[int, ...], float] = {}
+    for path in itertools.product(range(V), repeat=5):
+        total = float(sum(log_probs[t, p] for t, p in enumerate(path)))
+        text = collapsed(path)
+        scores[text] = float(np.logaddexp(scores.get(text, -np.inf), total))
+    for text in scores:
+        context = np.array([MODEL.start])
+        for piece in text:
+            score, context = MODEL.score(context, np.array([piece]))
+            scores[text] += weight * float(score[0]) + bonus * STARTS[piece]
+    search = BeamSearch(MODEL, STARTS, BeamConfig(weight=weight, word_bonus=bonus, **WIDE))  # type: ignore[arg-type]
+    for t in range(5):
+        search.step(log_probs[t], t)
+    assert tuple(pieces_of(search)) == max(scores, key=lambda text: scores[text])
+
+
+def test_a_narrow_beam_stays_narrow() -> None:
+    search = BeamSearch(MODEL, STARTS, BeamConfig(beam=3))
+    for t, row in enumerate(frames(40)):
+        search.step(row, t)
+        assert 1 <= len(search.nodes) <= 3
+
+
+def test_what_all_share_can_be_let_go_and_nothing_changes() -> None:
+    rows = frames(60, seed=3)
+    whole, cut = (BeamSearch(MODEL, STARTS, BeamConfig(beam=4)) for _ in range(2))
+    given: list[int] = []
+    for t, row in enumerate(rows):
+        whole.step(row, t)
+        cut.step(row, t)
+        shared = cut.shared()
+        if shared.parent is not None and shared.parent is not cut.root:
+            given += [node.piece for node in path_to(shared.parent, cut.root)]
+            cut.settle(shared.parent)
+    assert given + pieces_of(cut) == pieces_of(whole)
+    assert len(cut.state()["nodes"]) < len(whole.state()["nodes"])
+
+
+def test_a_state_goes_on_as_the_search_would_have() -> None:
+    rows = frames(30, seed=5)
+    first, second = (BeamSearch(MODEL, STARTS, BeamConfig()) for _ in range(2))
+    for t, row in enumerate(rows[:15]):
+        first.step(row, t)
+    second.load(json.loads(json.dumps(first.state())))
+    for search in (first, second):
+        for t, row in enumerate(rows[15:], 15):
+            search.step(row, t)
+    assert first.state() == second.state()
+
+
+def test_a_piece_is_noted_where_it_is_clear_not_where_it_was_guessed() -> None:
+    search = BeamSearch(MODEL, STARTS, BeamConfig(weight=0.0))
+    for t, p in enumerate([0.1, 0.9, 0.8, 0.01]):
+        row = np.full(V, 1e-3)
+        row[0], row[1] = 1 - p, p
+        search.step(np.log(row), t)
+    node = search.best()
+    assert (node.piece, node.first, node.last) == (1, 1, 2)
+    assert node.score == pytest.approx(np.log(0.9))
+
+
+@pytest.mark.parametrize("wrong", [{"beam": 0}, {"weight": -1.0}, {"blank": 0.0}])
+def test_a_wrong_setting_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="beam"):
+        BeamConfig(**wrong)  # type: ignore[arg-type]
