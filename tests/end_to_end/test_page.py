@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,9 @@ def test_words_said_into_the_microphone_are_read_from_the_page(microphone: str) 
         assert server.stop() == 0
 
 
-def test_a_server_that_is_killed_in_mid_word_costs_the_reader_nothing(
-    microphone: str, tmp_path: Path
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "drained"])
+def test_a_server_that_ends_in_mid_word_costs_the_reader_nothing(
+    end: signal.Signals, microphone: str, tmp_path: Path
 ) -> None:
     keep = (f"resume.folder={tmp_path / 'streams'}", "resume.checkpoint_s=0.5", "engine.slots=2")
     servers = [Server(*keep)]
@@ -72,8 +74,8 @@ def test_a_server_that_is_killed_in_mid_word_costs_the_reader_nothing(
             await page.open(f"{servers[0].url}/ui/")
             await page.key(" ")
             await page.until(f"{SAID}.includes('zero one')", START_WITHIN_S)
-            servers[0].process.kill()
-            servers[0].wait()
+            servers[0].process.send_signal(end)
+            await asyncio.to_thread(servers[0].wait)
             await page.until(f"{STATE} === 'reconnecting'")
             assert "zero one" in await page.evaluate(SAID)
             port = servers[0].url.rsplit(":", 1)[1]
