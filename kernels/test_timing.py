@@ -31,6 +31,17 @@ def test_nan_agrees_with_nothing() -> None:
         timing.measure(case(ours=partial(ones, 8), nan=partial(ones, 8, float("nan"))), "cpu")
 
 
+def test_a_peer_that_does_not_run_is_named_and_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken() -> Tensor:
+        raise RuntimeError("needs another card\nand more")
+
+    row = timing.measure(case(ours=partial(ones, 8), broken=broken), "cpu")
+    assert set(row.times) == {"ours"}
+    assert capsys.readouterr().err == "8 forward: broken does not run here: needs another card\n"
+
+
 def test_time_is_that_of_a_value_and_its_spread_is_in_order() -> None:
     row = timing.measure(case(ours=partial(ones, 8), other=partial(ones, 8)), "cpu")
     assert row.unit == "ns a value" and set(row.times) == {"ours", "other"}
