@@ -89,13 +89,11 @@ def test_output_state_and_gradients_match_the_float64_loop(place: Place, case: C
 
 @in_every_place
 def test_bfloat16_costs_its_rounding(place: Place) -> None:
-    case = (
-        Case(T=40, H=1, P=8, N=8, R=2)
-        if place.interpreted
-        else Case(B=2, T=300, H=4, P=64, N=64, R=16)
-    )
+    case = Case(T=40, H=1, P=8, N=8, R=2)
+    if place.device == "cuda":
+        case = Case(B=2, T=300, H=4, P=64, N=64, R=16)
     given = inputs(case, dtype=torch.bfloat16, device=place.device)
-    factor = 4 if place.interpreted else 1  # it cuts where a GPU rounds, each time downwards
+    factor = 5 if place.interpreted else 1  # it cuts where a GPU rounds, each time downwards
     check(evaluate(given, place.implementation), judge(given), torch.bfloat16, factor)
 
 
