@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--manifests", nargs="+", required=True, help="recordings, .jsonl")
     parser.add_argument("--corpora", nargs="*", default=[], help="folders of made speech")
     parser.add_argument("--each", type=int, default=20, help="recordings a label (%(default)s)")
-    parser.add_argument("--steps", type=int, default=400, help="of each judge (%(default)s)")
+    parser.add_argument("--steps", type=int, default=800, help="of each judge (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     model = load(options.model)
