@@ -31,6 +31,7 @@ socket.onmessage = ({ data }) => {
   }
 };
 socket.onerror = () => fail({ message: `no server at ${url}` });
+socket.onclose = ({ code }) => code === 1000 || fail({ message: `the server closed: ${code}` });
 
 async function send() {
   let seconds = 0;
@@ -44,6 +45,5 @@ async function send() {
 
 function fail({ message }) {
   console.error(message);
-  process.exitCode = 1;
-  socket.close();
+  process.exit(1);
 }

@@ -59,5 +59,13 @@ def test_a_refusal_is_one_line_and_an_exit_code() -> None:
     assert (code, out) == (1, "") and "no: model" in err
 
 
+def test_a_server_that_is_not_there_is_one_line() -> None:
+    assert COMMAND is not None
+    done = subprocess.run([*COMMAND, "ws://127.0.0.1:9"], input=b"", capture_output=True)
+    assert done.returncode == 1 and done.stdout == b""
+    (line,) = [line for line in done.stderr.decode().splitlines() if "xperimental" not in line]
+    assert line.startswith("no server at")
+
+
 def test_it_is_small() -> None:
     assert len(DEMO.read_text().splitlines()) < 60
