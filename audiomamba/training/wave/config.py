@@ -28,6 +28,7 @@ class WaveDataConfig:
     made: MadeConfig = field(default_factory=MadeConfig)
     labels: list[str] = field(default_factory=list)  # take these alone; none: all there are
     peak: float = 0.0  # every recording is brought to this peak; 0 = left as it is
+    trim_db: float = 0.0  # silence so far below the peak is cut off at both ends; 0 = kept
     held_out_takes: int = 5  # records with an `index` below this are measured on alone
     held_out_every: int = 20  # of records without index and split, each so-manyth
     length: int = 8_192  # samples a row and step

@@ -31,6 +31,7 @@ from audiomamba.training.wave.config import WaveDataConfig
 __all__ = ["Take", "numbers", "read_corpus", "read_manifest"]
 
 _MOST_GAIN = 30.0  # silence is not raised to a peak
+_BREATH_S = 0.03  # of silence that is left at either end
 
 Record = dict[str, Any]
 Samples = NDArray[np.float32]
@@ -78,6 +79,7 @@ def read_corpus(folder: Path, data: WaveDataConfig, sample_rate: int) -> list[Ta
         sound: Samples = utterance.audio.astype(np.float32) / np.float32(32_768)
         samples = _resampled(sound, SAMPLE_RATE, sample_rate)
         held_out = number % data.held_out_every == 0
+        samples = _trimmed(samples, data.trim_db, sample_rate)
         takes.append(Take(_codes(samples, data), label, utterance.speaker, held_out))
     return takes
 
@@ -121,6 +123,7 @@ def _cut(
         samples = _resampled(
             whole[record.get("start", 0) : record.get("end", len(whole))], rate, sample_rate
         )
+        samples = _trimmed(samples, data.trim_db, sample_rate)
         dev = record.get("split") == "dev"
         if "index" in record:
             held_out = dev or record["index"] < data.held_out_takes
@@ -138,6 +141,15 @@ def _label(record: Record) -> str | None:
 def _resampled(samples: Samples, rate: int, wanted: int) -> Samples:
     resampler = Resampler(rate, wanted)
     return np.concatenate([resampler.feed(samples), resampler.finish()])
+
+
+def _trimmed(samples: Samples, db: float, sample_rate: int) -> Samples:
+    """Without the silence at both ends, but for a breath."""
+    if not db or not len(samples):
+        return samples
+    loud = np.flatnonzero(np.abs(samples) >= np.abs(samples).max() * 10 ** (-db / 20))
+    breath = round(_BREATH_S * sample_rate)
+    return samples[max(0, loud[0] - breath) : loud[-1] + 1 + breath]
 
 
 def _codes(samples: Samples, data: WaveDataConfig) -> NDArray[np.uint8]:

@@ -62,6 +62,16 @@ def test_a_folder_of_files_at_another_rate(tmp_path: Path) -> None:
     assert takes[0].speaker is None
 
 
+def test_silence_at_the_ends_is_cut_off(tmp_path: Path) -> None:
+    quiet = np.zeros(2_000, np.float32)
+    soundfile.write(tmp_path / "x.wav", np.concatenate([quiet, tone(0.1), quiet]), RATE)
+    manifest = write(tmp_path, [{"path": "x.wav"}])
+    (take,) = read_manifest(manifest, WaveDataConfig(trim_db=40.0), RATE)
+    assert len(take.codes) == pytest.approx(800 + 2 * 240, abs=8)
+    (whole,) = read_manifest(manifest, WaveDataConfig(), RATE)
+    assert len(whole.codes) == 4_800
+
+
 def test_a_corpus_gives_the_utterances_that_are_labels(tmp_path: Path) -> None:
     with CorpusWriter(tmp_path / "c") as writer:
         for text in ("one", "one two", "two"):
