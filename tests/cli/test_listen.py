@@ -1,4 +1,6 @@
 import asyncio
+import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -30,7 +32,7 @@ def listen(server: ScriptedServer, *arguments: str) -> int:
     thread.start()
     ready.wait()
     try:
-        return main(["listen", "--url", server.url, *arguments])
+        return main(["listen", "--server", server.url, *arguments])
     finally:
         done.set()
         thread.join()
@@ -57,3 +59,25 @@ def test_a_refusal_fails_with_one_line(talk: Path, capfd: pytest.CaptureFixture[
 def test_a_file_that_is_not_there_fails_with_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["listen", "--file", "nothing.wav", "--url", "ws://127.0.0.1:9"]) == 1
     assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_an_interruption_ends_the_audio_and_the_last_words_still_come(talk: Path) -> None:
+    async def run() -> tuple[int, list[str]]:
+        server = ScriptedServer()
+        async with server.running():
+            command = ("listen", "--server", server.url, "--file", str(talk))
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "audiomamba.cli.main", *command),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            assert process.stdout
+            first = await process.stdout.readline()
+            while max(stream.received for stream in server.streams.values()) < 2.4 * 16_000:
+                await asyncio.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            rest = await process.stdout.read()
+            return await process.wait(), (first + rest).decode().splitlines()
+
+    code, lines = asyncio.run(run())
+    assert (code, lines[0]) == (0, SCRIPT[0].text)
+    assert len(lines) == 2 and SCRIPT[1].text.startswith(lines[1])
