@@ -65,20 +65,35 @@ class NgramModel:
         counts = trie.children.astype(np.int64)
         if len(counts) != n + 1 or counts.sum() != n or counts[0] != V:
             raise ModelError("language model: its columns do not make a trie")
-        self.trie = trie
-        self.vocabulary = V
+        self.order, self.vocabulary = trie.order, V
         self.fingerprint = zlib.crc32(trie.log_probs.tobytes(), zlib.crc32(trie.pieces.tobytes()))
         parents = np.repeat(np.arange(n + 1), counts)
-        self._keys = parents * V + trie.pieces
-        if not (np.diff(self._keys) > 0).all():
+        keys = parents * V + trie.pieces
+        if not (np.diff(keys) > 0).all():
             raise ModelError("language model: brothers are not in order")
+        # A million n-grams in a server: numbers are kept as small as they can be.
+        self._keys = keys.astype(np.min_scalar_type((n + 1) * V))
         # One number more at the front: the root, which nothing leads to.
         self._log_probs = np.concatenate([[0.0], trie.log_probs]).astype(np.float32)
         self._backoffs = np.concatenate([[0.0], trie.backoffs]).astype(np.float32)
         self._has_children = counts > 0
-        self._suffix = self._suffixes(parents)
+        self._suffix = self._suffixes(parents, counts).astype(np.min_scalar_type(n))
         self.start = int(self._contexts(np.array([self._child(0, BOUNDARY)]))[0])
         """The context at the start of an utterance."""
+
+    @property
+    def trie(self) -> Trie:
+        """What is stored of the model."""
+        parents, pieces = np.divmod(self._keys, self.vocabulary)
+        children = np.bincount(parents.astype(np.intp), minlength=len(self._log_probs))
+        return Trie(
+            vocabulary=self.vocabulary,
+            order=self.order,
+            pieces=pieces.astype(np.uint16),
+            children=children.astype(np.uint16),
+            log_probs=self._log_probs[1:],
+            backoffs=self._backoffs[1:],
+        )
 
     def score(
         self, contexts: NDArray[np.intp], pieces: NDArray[np.intp]
@@ -154,7 +169,9 @@ class NgramModel:
 
     def _find(self, keys: NDArray[np.intp]) -> NDArray[np.intp]:
         """Nodes of keys, -1 where there is none."""
-        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        # In the stored type: numpy would copy all of them into the larger one at each call.
+        wanted = keys.astype(self._keys.dtype)
+        at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
         return np.where(self._keys[at] == keys, at + 1, -1)
 
     def _child(self, node: int, piece: int) -> int:
@@ -169,18 +186,17 @@ class NgramModel:
             dead = dead[~self._has_children[at[dead]]]
         return at
 
-    def _suffixes(self, parents: NDArray[np.intp]) -> NDArray[np.intp]:
+    def _suffixes(self, parents: NDArray[np.intp], counts: Ids) -> NDArray[np.intp]:
         """The longest n-gram there is that ends as each one does; of a unigram it is the root."""
         suffix = np.zeros(len(parents) + 1, np.intp)
         nodes = np.arange(1, self.vocabulary + 1)
-        counts = self.trie.children.astype(np.int64)
         first = 1 + np.concatenate([[0], np.cumsum(counts)])  # first child of each node
         while len(nodes):
             begin, end = int(first[nodes[0]]), int(first[nodes[-1] + 1])
             nodes = np.arange(begin, end)
             if not len(nodes):
                 break
-            pieces = self.trie.pieces[nodes - 1].astype(np.intp)
+            pieces = self._keys[nodes - 1].astype(np.intp) % self.vocabulary
             at = suffix[parents[nodes - 1]]
             found = self._find(at * self.vocabulary + pieces)
             missing = np.flatnonzero(found < 0)
