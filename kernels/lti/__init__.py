@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audiomamba.errors import ShapeError
 from audiomamba.kernels.dispatch import pick
-from audiomamba.kernels.lti.discretize import METHODS, System, discretize
+from audiomamba.kernels.lti.discretize import METHODS, System, decay_of, discretize
 
 __all__ = ["MODES", "System", "lti", "lti_step_", "sample", "sampled_step_"]
 
@@ -151,7 +151,8 @@ def sample(
     """
     _check("sample", A.shape[0], A, B, C, delta, D, rate, discretization)
     with torch.autocast(A.device.type, enabled=False):
-        return discretize(A, B, C, delta, D, rate, discretization, torch.float32)
+        system = discretize(A, B, C, delta, D, rate, discretization, torch.float32)
+        return system._replace(exact=decay_of(system))
 
 
 @torch.no_grad()

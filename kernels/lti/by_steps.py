@@ -4,13 +4,12 @@ In float64: Ā rounded to float32 is wrong by 6e-8 a step, which adds up over th
 that a slow state lives. The other modes take powers of Ā, each rounded once.
 """
 
-import math
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from audiomamba.kernels.lti.discretize import System
+from audiomamba.kernels.lti.discretize import System, decay_of
 
 __all__ = ["lti", "step_"]
 
@@ -22,7 +21,7 @@ def lti(
 ) -> tuple[Tensor, Tensor]:
     """Run a system over ``(B, T, D)`` inputs, T >= 1, one frame after the other."""
     B, T, D = u.shape
-    decay = torch.polar(torch.exp(system.decay), system.turns * (2 * math.pi))  # (D, N)
+    decay = decay_of(system)  # (D, N)
     state = u.new_zeros(B, *system.b.shape, dtype=torch.complex128)
     if initial_state is not None:
         state = torch.view_as_complex(initial_state.double().contiguous())

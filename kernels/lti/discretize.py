@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["METHODS", "System", "discretize", "powers"]
+__all__ = ["METHODS", "System", "decay_of", "discretize", "powers"]
 
 METHODS: Final = ("zoh", "bilinear")
 SERIES_BELOW: Final = 1e-4  # |z| under which (eᶻ − 1)/z is summed as a series
@@ -24,6 +24,7 @@ class System(NamedTuple):
         b: B̄, ``(D, N)`` complex, in the precision the system runs in.
         c: C, ``(D, N)`` complex, likewise.
         skip: D, ``(D,)`` real, likewise, or None.
+        exact: Ā itself, ``(D, N)`` complex128, where it was made ahead (``decay_of``); or None.
     """
 
     decay: Tensor
@@ -31,6 +32,7 @@ class System(NamedTuple):
     b: Tensor
     c: Tensor
     skip: Tensor | None
+    exact: Tensor | None = None
 
 
 def discretize(
@@ -78,6 +80,13 @@ def discretize(
         C.to(wide),
         None if D is None else D.to(dtype),
     )
+
+
+def decay_of(system: System) -> Tensor:
+    """Ā, ``(D, N)`` complex128."""
+    if system.exact is not None:
+        return system.exact
+    return torch.polar(torch.exp(system.decay), system.turns * (2 * math.pi))
 
 
 def powers(system: System, steps: Tensor) -> Tensor:

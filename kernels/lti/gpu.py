@@ -9,7 +9,6 @@ gradient is the same recurrence run backwards (``ADJOINT``), and the parameters'
 from a second forward run that carries ∂h/∂Ā and ∂h/∂B̄ along. README.md has the derivation.
 """
 
-import math
 from typing import Final
 
 import torch
@@ -18,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from audiomamba.kernels.lti import by_chunks, by_fft
-from audiomamba.kernels.lti.discretize import System
+from audiomamba.kernels.lti.discretize import System, decay_of
 from audiomamba.kernels.lti.op import empty_like_layout, recurrence, recurrence_step_
 
 __all__ = [
@@ -288,9 +287,8 @@ def lti_step_(u: Tensor, system: System, pool: Tensor, slots: Tensor) -> Tensor:
 
 def _tables(system: System) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Ā in float64, B̄, C as ``(D, N, 2)`` reals, and D."""
-    a = torch.polar(torch.exp(system.decay), system.turns * (2 * math.pi))
     b, c = torch.view_as_real(system.b), torch.view_as_real(system.c)
-    return torch.view_as_real(a), b, c, system.skip
+    return torch.view_as_real(decay_of(system)), b, c, system.skip
 
 
 def _conjugate(pairs: Tensor) -> Tensor:
