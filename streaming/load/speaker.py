@@ -62,7 +62,11 @@ async def speak(url: str, audio: bytes, seconds: float, *, paced: bool = True) -
     """
     said = Said(audio_s=seconds, keep_delays=paced)
     try:
-        async with connect(f"{url}/v1/stream", compression=None, max_size=None) as socket:
+        # A server that is behind answers a ping after the audio before it: no reason to leave.
+        options: dict[str, Any] = {} if paced else {"ping_interval": None}
+        async with connect(
+            f"{url}/v1/stream", compression=None, max_size=None, **options
+        ) as socket:
             await socket.send(_start())
             first = json.loads(await socket.recv())
             if first["type"] == "error":

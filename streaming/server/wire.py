@@ -65,6 +65,12 @@ class Wire(WebSocketsSansIOProtocol):
         super().send_receive_event_to_app()
 
     def keepalive_timeout(self) -> None:
+        """No pong came in time. One that waits behind audio which is sent faster than it is decoded
+        is no sign of death."""
+        if self.heard_at > self.ping_sent_at:
+            self.pong_timer, self.pending_ping_payload = None, None
+            self.schedule_ping()
+            return
         super().keepalive_timeout()
         self.cut_later()
 
