@@ -12,9 +12,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from audiomamba.audio.mulaw import compand
 from audiomamba.errors import ConfigError
 
-__all__ = ["KINDS", "ambience", "make", "music", "pluck"]
+__all__ = ["KINDS", "ambience", "codes_of", "make", "music", "pluck"]
 
 Samples = NDArray[np.float32]
 Random = np.random.Generator
@@ -102,6 +103,11 @@ def make(kind: str, seed: int, seconds: float, sample_rate: int) -> Samples:
     return KINDS[kind](
         np.random.default_rng([sorted(KINDS).index(kind), seed]), seconds, sample_rate
     )
+
+
+def codes_of(piece: tuple[str, int], *, seconds: float, sample_rate: int) -> NDArray[np.uint8]:
+    """Classes of samples of the piece of a kind and a seed; other processes call it."""
+    return compand(make(*piece, seconds, sample_rate))
 
 
 def _up(semitones: float) -> float:

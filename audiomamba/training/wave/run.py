@@ -1,11 +1,13 @@
 """From the configuration of a waveform experiment to its run."""
 
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from audiomamba.audio.mulaw import compand
 from audiomamba.config import to_mapping
 from audiomamba.errors import ConfigError
 from audiomamba.models.wave.model import Wave
@@ -16,10 +18,12 @@ from audiomamba.training.wave.batches import Crops
 from audiomamba.training.wave.config import WaveDataConfig, WaveExperiment
 from audiomamba.training.wave.measure import BitsMeter
 from audiomamba.training.wave.objective import Waveform
-from audiomamba.training.wave.procedural import make
+from audiomamba.training.wave.procedural import codes_of
 from audiomamba.training.wave.takes import Take, read_corpus, read_manifest
 
 __all__ = ["gather_takes", "prepare", "train_wave"]
+
+_WORTH_PROCESSES_S = 1800.0  # of sound, below which starting processes takes longer
 
 
 def train_wave(
@@ -55,12 +59,24 @@ def gather_takes(data: WaveDataConfig, sample_rate: int) -> list[Take]:
         takes += read_manifest(Path(manifest), data, sample_rate)
     for folder in data.corpora:
         takes += read_corpus(Path(folder), data, sample_rate)
-    pieces = max(2, round(data.made.minutes * 60 / data.made.piece_s)) if data.made.minutes else 0
-    for kind in data.made.kinds:
-        for seed in range(pieces):
-            codes = compand(make(kind, seed, data.made.piece_s, sample_rate))
-            takes.append(Take(codes, kind, None, held_out=seed % 20 == 1))
-    return takes
+    return takes + _made(data, sample_rate)
+
+
+def _made(data: WaveDataConfig, sample_rate: int) -> list[Take]:
+    """Pieces by rule; many are made by as many processes as there are cores."""
+    made = data.made
+    count = max(2, round(made.minutes * 60 / made.piece_s)) if made.minutes else 0
+    pieces = [(kind, seed) for kind in made.kinds for seed in range(count)]
+    make_codes = partial(codes_of, seconds=made.piece_s, sample_rate=sample_rate)
+    if len(pieces) * made.piece_s < _WORTH_PROCESSES_S:
+        codes = [make_codes(piece) for piece in pieces]
+    else:
+        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+            codes = list(pool.map(make_codes, pieces))
+    return [
+        Take(own, kind, None, held_out=seed % 20 == 1)
+        for (kind, seed), own in zip(pieces, codes, strict=True)
+    ]
 
 
 def prepare(config: WaveExperiment, takes: Sequence[Take], parallel: Parallel) -> Waveform:

@@ -14,6 +14,7 @@ from audiomamba.models.wave.model import Wave
 from audiomamba.training.experiment import compose, train
 from audiomamba.training.gradients import FlatGradient
 from audiomamba.training.parallel import Parallel
+from audiomamba.training.wave import run
 from audiomamba.training.wave.config import WaveDataConfig, WaveExperiment, WaveRunConfig
 from audiomamba.training.wave.run import gather_takes, prepare, train_wave
 from audiomamba.training.wave.takes import Take
@@ -118,6 +119,17 @@ def test_sound_made_by_rule_has_its_kind_for_a_label_and_a_held_out_piece() -> N
     assert [(t.label, len(t.codes), t.held_out) for t in made] == [
         ("ambience", 8_000, False), ("ambience", 8_000, True), ("ambience", 8_000, False),
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_processes_make_the_same_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = WaveDataConfig()
+    data.made.minutes, data.made.piece_s = 0.05, 1.0
+    alone = gather_takes(data, 8_000)
+    monkeypatch.setattr(run, "_WORTH_PROCESSES_S", 0.0)
+    for one, other in zip(alone, gather_takes(data, 8_000), strict=True):
+        np.testing.assert_array_equal(one.codes, other.codes)
+        assert (one.label, one.held_out) == (other.label, other.held_out)
 
 
 def test_rows_that_are_not_whole_periods_are_refused(tmp_path: Path) -> None:
