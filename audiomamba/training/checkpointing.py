@@ -97,7 +97,7 @@ def save_export(
     fresh, export = out / "export.new", out / "export"
     shutil.rmtree(fresh, ignore_errors=True)
     weights = {**model.state_dict(), **average.weights}
-    write_shards(fresh, "model", {name: _stored(t) for name, t in weights.items()})
+    write_shards(fresh, "model", {name: _stored(name, t) for name, t in weights.items()})
     write_config(fresh, description)
     for name, file in files.items():
         shutil.copyfile(file, fresh / name)
@@ -151,8 +151,9 @@ def _load_weights(folder: Path, model: nn.Module, weights: dict[str, Tensor]) ->
         ) from None
 
 
-def _stored(tensor: Tensor) -> Tensor:
-    matrix = tensor.dim() == 2 and tensor.numel() >= _SMALL and tensor.shape[1] >= 32
+def _stored(name: str, tensor: Tensor) -> Tensor:
+    """Maps in bf16; decays, step sizes and whatever is small as it is."""
+    matrix = name.endswith(".weight") and tensor.dim() == 2 and tensor.numel() >= _SMALL
     return tensor.to(torch.bfloat16) if matrix and tensor.is_floating_point() else tensor
 
 

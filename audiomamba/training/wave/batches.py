@@ -125,7 +125,8 @@ class Crops:
         )
         steps = torch.arange(-1, data.length, device=self._device)
         if data.speed or data.gain_db:
-            at = begin[:, None] * speed[:, None] + steps * speed[:, None]
+            # float64: of a long recording float32 would miss the sample.
+            at = (begin[:, None] + steps).double() * speed[:, None]
             codes = compand_on_device(gain[:, None] * self._sound(starts, sizes, at))
             place = at
         else:
@@ -148,7 +149,7 @@ class Crops:
         """Samples at broken places ``at (B, n)``, by a windowed sinc."""
         whole = at.floor()
         taps = torch.arange(1 - _TAPS // 2, _TAPS // 2 + 1, device=at.device)
-        distance = (at - whole)[..., None] - taps
+        distance = (at - whole).float()[..., None] - taps
         window = torch.cos(distance * (math.pi / (_TAPS + 2))) ** 2
         weights = torch.sinc(distance) * window
         place = whole.long()[..., None] + taps
