@@ -35,7 +35,6 @@ from audiomamba.streaming.client.events import (
     GoAway,
     Metrics,
     Origin,
-    Partial,
     Ready,
     Reconnected,
     Reconnecting,
@@ -317,10 +316,11 @@ class Stream:
                 self._outbox.forget(self._origin_sample + event.at_sample)
             case GoAway():
                 self._token = event.token or self._token
-            case Partial() | Final():
+            case Final():
+                # Of finals alone: after a new beginning, an utterance that was not final comes
+                # again, and has to take its own place.
                 self._utterances = max(self._utterances, event.utterance + 1)
-                if isinstance(event, Final):
-                    self._final_end_s = max(self._final_end_s, event.end)
+                self._final_end_s = max(self._final_end_s, event.end)
             case Flushed():
                 self._outbox.flushed(event.id)
             case Metrics():
