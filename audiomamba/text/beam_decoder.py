@@ -55,6 +55,7 @@ class BeamDecoder:
         self._stepped = -1  # the last frame that the search took
         self._checked = 0  # the last frame where old words were looked at
         self._fixed: list[Spoken] = []  # words of the utterance that will not change
+        self._believed = False  # whether a word of the utterance was sure enough
         self._opened = False  # whether the utterance was announced
         self._shown = ("", "")
 
@@ -74,7 +75,7 @@ class BeamDecoder:
                 self._search.rest()
             self._search.step(log_probs[at].astype(np.float64), frame)
             self._stepped = frame
-            if frame >= self._checked + _CHECK:
+            if frame >= self._checked + (_CHECK if self._believed else 1):
                 self._decide(frame, events)
                 self._checked = frame
         self._frame += len(log_probs)
@@ -99,6 +100,7 @@ class BeamDecoder:
             "utterance": self._utterances.number,
             "ended": self._utterances.ended,
             "words": [asdict(word) for word in self._fixed],
+            "believed": self._believed,
             "opened": self._opened,
             "shown": list(self._shown),
         }
@@ -112,7 +114,7 @@ class BeamDecoder:
         self._utterances.number = int(state["utterance"])
         self._utterances.ended = int(state["ended"])
         self._fixed = [Spoken(**word) for word in state["words"]]
-        self._opened = bool(state["opened"])
+        self._believed, self._opened = bool(state["believed"]), bool(state["opened"])
         self._shown = (str(state["shown"][0]), str(state["shown"][1]))
 
     def _words(self) -> list[tuple[Spoken, Node]]:
@@ -145,6 +147,7 @@ class BeamDecoder:
     def _decide(self, frame: int, events: list[Event]) -> None:
         """Let the best hypothesis decide about old words, and end an utterance that is too long."""
         words = self._words()
+        self._believe([word for word, _ in words])
         first = self._fixed[0].first if self._fixed else words[0][0].first if words else frame
         long = self._utterances.is_long(first, frame)
         old = [i for i, (word, _) in enumerate(words) if word.first < frame - self._undecided]
@@ -170,14 +173,22 @@ class BeamDecoder:
             self._search.restart()
         elif not words and not self._search.empty:
             self._forget(events)
+            self._search.restart()
+
+    def _believe(self, words: list[Spoken]) -> None:
+        self._believed = self._believed or self._utterances.is_believed(words)
 
     def _forget(self, events: list[Event]) -> None:
         """It was nothing."""
-        self._search.restart()
         if self._opened:
             events.append(SpeechEnd(self._utterances.time(self._heard + 1)))
             self._utterances.number += 1
-        self._opened, self._shown = False, ("", "")
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._fixed = []
+        self._believed = self._opened = False
+        self._shown = ("", "")
 
     def _close_now(self, reason: Reason) -> list[Event]:
         events: list[Event] = []
@@ -187,14 +198,18 @@ class BeamDecoder:
             self._search.restart()
         elif not self._search.empty:
             self._forget(events)
+            self._search.restart()
         return events
 
     def _close(self, words: list[Spoken], reason: Reason, events: list[Event]) -> None:
+        self._believe(words)
+        if not self._believed:
+            self._forget(events)
+            return
         if not self._opened:
             events.append(self._utterances.open(words[0].first))
         events += self._utterances.close(words, reason)
-        self._fixed = []
-        self._opened, self._shown = False, ("", "")
+        self._begin_anew()
 
     def _show(self, events: list[Event]) -> None:
         """Fix what all hypotheses share, and tell what changed."""
@@ -206,7 +221,7 @@ class BeamDecoder:
         self._fix(words, begun[-1] if begun else 0)
         words = words[begun[-1] if begun else 0 :]
         every = [*self._fixed, *(word for word, _ in words)]
-        if not every and not self._opened:
+        if not self._believed or not (every or self._opened):
             return
         partial = self._utterances.partial(every, len(self._fixed))
         if (partial.stable, partial.unstable) == self._shown:

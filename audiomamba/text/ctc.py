@@ -69,6 +69,7 @@ class CtcDecoder:
         self._heard = 0  # the last frame of speech
         self._previous = BLANK  # of the last frame, for repeats
         self._words: list[Spoken] = []
+        self._believed = False  # whether the utterance was announced
         self._changed = False
 
     def feed(self, log_probs: Floats) -> list[Event]:
@@ -94,7 +95,7 @@ class CtcDecoder:
         if len(best):
             self._previous = int(best[-1])
         self._close_if_silent(self._frame, events)
-        if self._changed:
+        if self._changed and self._believed:
             events.append(self._utterances.partial(self._words, len(self._words) - 1))
             self._changed = False
         return events
@@ -113,6 +114,7 @@ class CtcDecoder:
             "ended": self._utterances.ended,
             "previous": self._previous,
             "words": [asdict(word) for word in self._words],
+            "believed": self._believed,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -123,6 +125,7 @@ class CtcDecoder:
         self._utterances.ended = int(state["ended"])
         self._previous = int(state["previous"])
         self._words = [Spoken(**word) for word in state["words"]]
+        self._believed = bool(state["believed"])
         self._changed = False
 
     def _write(self, piece: int, frame: int, score: float, events: list[Event]) -> None:
@@ -131,8 +134,6 @@ class CtcDecoder:
         if begins or text.startswith(WORD_START):
             if self._words and self._utterances.is_long(self._words[0].first, frame):
                 self._close("max_length", events)
-            if not self._words:
-                events.append(self._utterances.open(frame))
             self._words.append(Spoken(text.removeprefix(WORD_START), frame, frame, score))
         else:
             word = self._words[-1]
@@ -140,6 +141,9 @@ class CtcDecoder:
             word.last = frame
             word.score = min(word.score, score)
         self._changed = True
+        if not self._believed and self._utterances.is_believed(self._words[-1:]):
+            self._believed = True
+            events.append(self._utterances.open(self._words[0].first))
 
     def _close_if_silent(self, frame: int, events: list[Event]) -> None:
         """Close the utterance if the pause before ``frame`` is long enough."""
@@ -156,6 +160,7 @@ class CtcDecoder:
         return events
 
     def _close(self, reason: Reason, events: list[Event]) -> None:
-        events += self._utterances.close(self._words, reason)
+        if self._believed:
+            events += self._utterances.close(self._words, reason)
         self._words = []
-        self._changed = False
+        self._believed = self._changed = False

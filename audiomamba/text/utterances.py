@@ -28,7 +28,7 @@ class DecoderConfig:
     silence_s: float = 0.6  # pause that ends an utterance
     min_speech_s: float = 0.1  # an utterance shorter than this waits for twice the pause
     max_utterance_s: float = 30.0  # an utterance is closed after this, at a word's end
-    threshold: float = 0.5  # probability of speech from which a frame counts as speech
+    threshold: float = 0.5  # probability from which a frame is speech and a word is believed
     pre_roll_s: float = 0.0  # how long before its first word an utterance is said to start
 
     def __post_init__(self) -> None:
@@ -57,6 +57,9 @@ class Spoken:
 class Utterances:
     """Numbers utterances, and says what becomes of their words.
 
+    Noise, and music above all, is heard as words too, but hardly ever as sure ones. So an
+    utterance is announced when a word of it is as sure as ``threshold`` squared; else it is none.
+
     Attributes:
         number: Of the utterance that is open, or comes next.
         ended: Frame after the last word of the utterance before.
@@ -66,9 +69,15 @@ class Utterances:
         self.config = config
         self.number = 0
         self.ended = 0
+        # A word is as sure as its worst piece, so less than a frame of speech is.
+        self._sure = 2 * float(np.log(max(config.threshold, 1e-9))) - 1e-6
         self._silence = max(1, round(config.silence_s / config.frame_s))
         self._min_speech = round(config.min_speech_s / config.frame_s)
         self._longest = max(1, round(config.max_utterance_s / config.frame_s))
+
+    def is_believed(self, words: Sequence[Spoken]) -> bool:
+        """Whether one of the words is sure enough for this to be speech."""
+        return any(word.score >= self._sure for word in words)
 
     def is_over(self, first: int, last: int, frame: int) -> bool:
         """Whether the pause from ``last`` up to ``frame`` ends an utterance begun at ``first``."""

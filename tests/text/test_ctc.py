@@ -71,6 +71,24 @@ def test_a_pause_ends_an_utterance_and_the_next_has_another_number() -> None:
     assert kinds == [SpeechStart, Final, SpeechEnd] * 2
 
 
+def test_what_is_never_sure_is_no_speech() -> None:
+    decoder = CtcDecoder(VOCABULARY, DecoderConfig(threshold=0.9))
+    frames = np.concatenate([log_probs(spaced("one two"), 0.7), log_probs([BLANK] * 40)])
+    assert decoder.feed(frames) == []
+    sure = np.concatenate([log_probs(spaced("one"), 0.7), log_probs(spaced("two"), 0.9)])
+    events = decoder.feed(sure) + decoder.finish()
+    [final] = finals(events)
+    assert final.text == "one two" and final.utterance == 0
+    assert [type(event) for event in events] == [SpeechStart, Partial, Final, SpeechEnd]
+
+
+def test_an_utterance_starts_before_its_first_word() -> None:
+    frames = log_probs([*[BLANK] * 10, *spaced("one"), *[BLANK] * 30, *spaced("two")])
+    decoder = CtcDecoder(VOCABULARY, DecoderConfig(pre_roll_s=9.0))
+    first, second = finals(decoder.feed(frames) + decoder.finish())
+    assert first.start == 0.0 and second.start == pytest.approx(first.end)
+
+
 def test_without_endpointing_only_the_end_ends_it() -> None:
     decoder = CtcDecoder(VOCABULARY, DecoderConfig(endpointing=False))
     events = decoder.feed(log_probs([*spaced("one"), *[BLANK] * 99, *spaced("two")]))

@@ -1,50 +1,97 @@
-"""Train one model on one problem and print a row of the table."""
+"""Train one model on one problem and print its row of the table."""
 
 import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 from audiomamba.training.tasks.fit import FitConfig, accuracy_by_steps, fit, small_model
-from audiomamba.training.tasks.problems import INDUCTION_HEADS, PROBLEMS
+from audiomamba.training.tasks.problems import INDUCTION_HEADS, PROBLEMS, SELECTIVE_COPYING
+
+__all__ = ["PRESETS", "Preset", "main"]
 
 
-def main() -> None:
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A size of model and training, for one problem."""
+
+    width: int
+    dt_min: float
+    dt_max: float
+    fit: FitConfig
+
+
+PRESETS = {
+    # The papers' sizes, for a GPU.
+    ("published", SELECTIVE_COPYING.name): Preset(
+        64, 1e-3, 1e-1, FitConfig(steps=20_000, batch=64, length=4096, first_length=256)
+    ),
+    ("published", INDUCTION_HEADS.name): Preset(64, 1e-3, 1e-1, FitConfig(length=256)),
+    # A core of a CPU and a quarter of an hour: half the width, short sequences first. Step sizes
+    # start small, since so few steps of training do not bring them down, and memory that fades
+    # does not reach past 2^14.
+    ("small", SELECTIVE_COPYING.name): Preset(
+        32,
+        1e-3,
+        1e-1,
+        FitConfig(steps=6_000, batch=16, length=128, first_length=32, learning_rate=3e-3),
+    ),
+    ("small", INDUCTION_HEADS.name): Preset(
+        32,
+        1e-6,
+        1e-2,
+        FitConfig(steps=6_000, batch=8, length=256, first_length=16, learning_rate=2e-3),
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, train, measure, print."""
     parser = argparse.ArgumentParser(
         prog="python -m audiomamba.training.tasks", description=__doc__
     )
     parser.add_argument("--task", choices=PROBLEMS, required=True)
     parser.add_argument("--dynamics", choices=("lti", "selective"), default="selective")
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--length", type=int, help="of training sequences (default: the problem's)")
+    parser.add_argument("--preset", choices=("published", "small"), default="published")
+    parser.add_argument("--steps", type=int, help="of training (default: the preset's)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--longest", type=int, default=20, help="induction heads: test to 2^N")
-    args = parser.parse_args()
-
-    problem = PROBLEMS[args.task]
-    length = args.length or problem.train_length
-    torch.manual_seed(args.seed)
-    model = small_model(args.dynamics).to(args.device)
-    config = FitConfig(
-        steps=args.steps,
-        batch=args.batch,
-        length=length,
-        first_length=min(length, 256),
-        seed=args.seed,
-        enough=0.9995,
+    parser.add_argument(
+        "--powers",
+        type=int,
+        nargs="*",
+        default=list(range(6, 21)),
+        help="induction heads: lengths to test, as powers of two (default: 6 to 20)",
     )
-    reached = fit(model, problem, config)
+    args = parser.parse_args(arguments)
+
+    torch.set_flush_denormal(True)  # a state that fades is slow to compute with on a CPU
+    problem, preset = PROBLEMS[args.task], PRESETS[args.preset, args.task]
+    torch.manual_seed(args.seed)
+    model = small_model(
+        args.dynamics, width=preset.width, dt_min=preset.dt_min, dt_max=preset.dt_max
+    ).to(args.device)
+    steps = preset.fit.steps if args.steps is None else args.steps
+    started = time.process_time()
+    reached = fit(model, problem, replace(preset.fit, steps=steps, seed=args.seed))
+    took = time.process_time() - started
     parameters = sum(p.numel() for p in model.parameters())
-    print(f"{problem.name} | {args.dynamics} | {parameters} parameters | {100 * reached:.1f} %")
-    if problem is INDUCTION_HEADS:
-        for power in range(6, args.longest + 1):
-            batch = 64 if power <= 16 else 16
-            share, state = accuracy_by_steps(model, problem, 2**power, batch=batch, seed=1)
-            print(
-                f"  2^{power}: {100 * share:.1f} %, state {state / (batch + 1):.0f} bytes a stream"
-            )
+    print(
+        f"{problem.name} | {args.dynamics} | {parameters} parameters | length {preset.fit.length} "
+        f"| {100 * reached:.1f} % | {steps} steps, {took:.0f} CPU s",
+        flush=True,
+    )
+    if problem is not INDUCTION_HEADS:
+        return
+    for power in args.powers:
+        batch = 64 if power <= 16 else 16
+        print(f"2^{power} by steps", file=sys.stderr, flush=True)
+        share, size = accuracy_by_steps(model, problem, 2**power, batch=batch, seed=1)
+        state = size / (batch + 1)
+        print(f"  2^{power}: {100 * share:.1f} %, state {state:.0f} bytes a stream", flush=True)
 
 
 if __name__ == "__main__":

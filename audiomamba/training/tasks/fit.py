@@ -22,7 +22,7 @@ class FitConfig:
     """How a small model is trained."""
 
     steps: int = 20_000
-    batch: int = 64
+    batch: int = 64  # at the final length; shorter sequences come in proportion more
     length: int = 256  # of the training sequences, at the end
     first_length: int = 256  # of the training sequences, at the start; doubles on the way
     learning_rate: float = 1e-3
@@ -31,9 +31,21 @@ class FitConfig:
     enough: float = 1.0  # stop early at this accuracy on fresh training sequences
 
 
-def small_model(dynamics: Dynamics, *, width: int = 64, layers: int = 2) -> LanguageModel:
-    """The paper's two layers of width 64, about 74 thousand parameters."""
-    layer = LayerConfig(dynamics=dynamics, count=layers, ffn=0.0, state_size=16)
+def small_model(
+    dynamics: Dynamics,
+    *,
+    width: int = 64,
+    layers: int = 2,
+    dt_min: float = 1e-3,
+    dt_max: float = 1e-1,
+) -> LanguageModel:
+    """The paper's two layers of width 64, about 74 thousand parameters.
+
+    Step sizes start between ``dt_min`` and ``dt_max``: what a layer forgets in a frame.
+    """
+    layer = LayerConfig(
+        dynamics=dynamics, count=layers, ffn=0.0, state_size=16, dt_min=dt_min, dt_max=dt_max
+    )
     return LanguageModel(
         LanguageModelConfig(
             vocabulary=VOCABULARY,
@@ -58,14 +70,15 @@ def fit(model: LanguageModel, problem: Problem, config: FitConfig) -> float:
     step_of: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
     for step in range(config.steps):
         length = _length_at(step, config)
+        rows = config.batch * config.length // length
         if length not in step_of:
             make = _graphed_step if device.type == "cuda" else _eager_step
-            step_of[length] = make(model, optimizer, *problem.draw(config.batch, length, generator))
+            step_of[length] = make(model, optimizer, *problem.draw(rows, length, generator))
         if config.decay:
             rate = 0.5 * (1 + math.cos(math.pi * step / config.steps))
             for group in optimizer.param_groups:
                 group["lr"].fill_(config.learning_rate * min(rate, (step + 1) / 200))
-        loss = step_of[length](*problem.draw(config.batch, length, generator))
+        loss = step_of[length](*problem.draw(rows, length, generator))
         if step % 500 == 499 or step == config.steps - 1:
             seen = accuracy(model, problem, length, batch=256 * 256 // length or 1, seed=step)
             took = time.perf_counter() - started
