@@ -86,6 +86,10 @@ SUBJECTS = {
     "language-model": _language_model,
     "transcriber": _transcriber,
     "wave": _wave(LayerConfig(dynamics="lti", state_size=8, ffn=0.0), SELECTIVE),
+    "wave-heads": _wave(
+        LayerConfig(dynamics="ssd", state_size=4, head_width=8, ffn=0.0),
+        LayerConfig(dynamics="mamba3", state_size=4, head_width=8, ffn=0.0),
+    ),
     "wave-real": _wave(SELECTIVE, LayerConfig(dynamics="lti", state_size=4, values="real")),
 }
 DEVICES = [

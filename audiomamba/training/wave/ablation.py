@@ -36,12 +36,15 @@ KINDS: dict[str, dict[str, Any]] = {
     "complex": {"dynamics": "lti", "state_size": 32, "values": "complex"},
     "real": {"dynamics": "lti", "state_size": 32, "values": "real"},
     "selective": {"dynamics": "selective", "state_size": 16},
+    "ssd": {"dynamics": "ssd", "state_size": 32, "head_width": 32},
+    "mamba3": {"dynamics": "mamba3", "state_size": 32, "head_width": 32},
 }
-"""What a stage may be made of; other mixers of ``audiomamba.nn`` are named by their dynamics."""
+"""What a stage may be made of."""
 
 ROWS = [
     ("complex", "selective"), ("complex", "complex"), ("selective", "selective"),
-    ("complex", "real"), ("real", "selective"), ("real", "complex"), ("selective", "complex"),
+    ("complex", "mamba3"), ("complex", "real"), ("real", "selective"), ("real", "complex"),
+    ("selective", "complex"),
 ]  # fmt: skip
 """Outer and centre stages, the most telling first."""
 
@@ -144,8 +147,9 @@ def _config(row: Row, out: Path, steps: int, overrides: Sequence[str]) -> WaveEx
 
 
 def _layer(layer: LayerConfig, kind: str) -> LayerConfig:
-    changes = KINDS.get(kind, {"dynamics": kind})
-    return replace(layer, **changes)
+    if kind not in KINDS:
+        raise ConfigError(f"rows: no kind {kind!r}; there are {', '.join(KINDS)}")
+    return replace(layer, **KINDS[kind])
 
 
 def _name(row: Row) -> str:

@@ -53,6 +53,11 @@ def test_means_and_spreads_are_over_seeds() -> None:
     )
 
 
+def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there are complex, real"):
+        run([Row("complex", "attention", 256, 0)], tmp_path, steps=1, overrides=SMALL)
+
+
 def test_a_length_that_does_not_divide_the_step_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not divide"):
         run([Row("complex", "real", 300, 0)], tmp_path, steps=1, overrides=SMALL)
