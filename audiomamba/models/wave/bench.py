@@ -1,9 +1,10 @@
-"""What drawing a sample costs on a CPU: ``python -m audiomamba.models.wave.bench [MODEL]``.
+"""What drawing a sample costs: ``python -m audiomamba.models.wave.bench [MODEL] [--device cuda]``.
 
-One JSON line a case: samples a CPU second of one core, and the ratio to PyTorch's step loop in the
-same run. ``limit`` is the rate at which the products alone would take the whole of a core's
-multiply-adds (int8: 102 G a second, float32: 51 G, measured on an AVX2 core at 3.1 GHz), ``share``
-is how much of it was reached. Without MODEL: the default shape with random weights.
+One JSON line a case: samples a CPU second of one core (on a GPU: a second), and the ratio to
+PyTorch's step loop in the same run. ``limit`` is the rate at which the products alone would take
+the whole of a core's multiply-adds (int8: 102 G a second, float32: 51 G, measured on an AVX2 core
+at 3.1 GHz), ``share`` is how much of it was reached. Without MODEL: the default shape with random
+weights.
 """
 
 import argparse
@@ -51,16 +52,24 @@ def products(model: Wave) -> float:
 def measure(
     model: Wave, *, streams: Sequence[int] = (1, 16), samples: int = 4_000, rounds: int = ROUNDS
 ) -> list[dict[str, object]]:
-    """Samples a CPU second of every engine that can run the model here."""
+    """Samples a second of every engine that can run the model where it lies."""
     weights = {name: t.detach().cpu().numpy() for name, t in model.state_dict().items()}
-    engines: dict[str, tuple[WaveEngine, int]] = {"torch": (TorchWave(model), samples // 40)}
-    if native_lacks(model.config) is None:
+    loop = TorchWave(model, graphs=False)
+    engines: dict[str, tuple[WaveEngine, int]] = {"torch": (loop, samples // 40)}
+    cuda = next(model.parameters()).is_cuda
+    if cuda:
+        engines = {"torch": (loop, 100), "torch-graphs": (TorchWave(model), 2_000)}
+    elif native_lacks(model.config) is None:
         for precision in ("float32", "int8"):
             native = NativeWave(model.config, weights, int8=precision == "int8")
             engines[f"native-{precision}"] = (native, samples)
     lines: list[dict[str, object]] = []
     for count in streams:
-        cases = {name: _case(engine, count, n) for name, (engine, n) in engines.items()}
+        # A step of a GPU costs the same for any batch, one of a CPU in proportion to it.
+        cases = {
+            name: _case(engine, count, n if cuda else max(1, n // count), cuda)
+            for name, (engine, n) in engines.items()
+        }
         rates: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(rounds):
             for name, case in cases.items():
@@ -70,36 +79,41 @@ def measure(
     return lines
 
 
-def _case(engine: WaveEngine, streams: int, samples: int) -> Callable[[], float]:
-    each = max(1, samples // streams)
+def _case(engine: WaveEngine, streams: int, each: int, cuda: bool) -> Callable[[], float]:
+    now = time.perf_counter if cuda else time.process_time
     nobody, seeds = [-1] * streams, stream_seeds(0, streams)
 
     def case() -> float:
         state, last = engine.begin(nobody, nobody), np.full(streams, 128, np.uint8)
-        began = time.process_time()
-        engine.draw(state, last, Sampling(top_p=0.98), seeds, np.zeros(streams, np.int64), each)
-        return streams * each / (time.process_time() - began)
+        first, how = np.zeros(streams, np.int64), Sampling(top_p=0.98)
+        if cuda:  # kernels compile, graphs are captured
+            engine.draw(state, last, how, seeds, first, 20)
+        began = now()
+        engine.draw(state, last, how, seeds, first, each)
+        return streams * each / (now() - began)
 
     return case
 
 
 def _line(model: Wave, name: str, streams: int, rates: dict[str, float]) -> dict[str, object]:
+    cuda = next(model.parameters()).is_cuda
     limit = PEAK["int8" if name.endswith("int8") else "float32"] / products(model)
     return {
         "what": "wave", "engine": name, "streams": streams,
-        "samples_per_cpu_s": round(rates[name]),
+        "samples_per_s": round(rates[name]),
         "realtime": round(rates[name] / model.config.sample_rate, 3),
         "ratio": round(rates[name] / rates["torch"], 1),
-        "limit": round(limit), "share": round(rates[name] / limit, 3),
-        "machine": platform.processor() or platform.machine(),
+        **({} if cuda else {"limit": round(limit), "share": round(rates[name] / limit, 3)}),
+        "machine": torch.cuda.get_device_name() if cuda else platform.machine(),
         "date": datetime.now(UTC).date().isoformat(),
     }  # fmt: skip
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="CPU cost of drawing samples, a JSON line a case.")
+    parser = argparse.ArgumentParser(description="Cost of drawing samples, a JSON line a case.")
     parser.add_argument("model", nargs="?", help="name or folder; random weights without")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -109,7 +123,8 @@ def main() -> None:
         model = load_wave(folder, config)
     else:
         model = Wave(WaveConfig(labels=["a"])).eval()
-    for line in measure(model):
+    streams = (1, 16) if options.device == "cpu" else (1, 16, 256)
+    for line in measure(model.to(options.device), streams=streams):
         print(json.dumps(line), flush=True)
 
 

@@ -75,9 +75,10 @@ class TorchWave:
 
     engine = "torch"
 
-    def __init__(self, model: Wave, *, checkpoint: str = "") -> None:
+    def __init__(self, model: Wave, *, checkpoint: str = "", graphs: bool = True) -> None:
         self.model = model
         self._device = next(model.parameters()).device
+        self._captures = graphs and self._device.type == "cuda"
         self._graphs: dict[tuple[int, Sampling], _Graphs] = {}
         self.identity = f"{checkpoint}/torch/float32/{self._device.type}"
 
@@ -119,7 +120,7 @@ class TorchWave:
         code = torch.from_numpy(last.astype(np.int64)).to(self._device)
         drawn = torch.empty(len(last), samples, dtype=torch.uint8, device=self._device)
         step = partial(self._step, state.pool, state.slots, how)
-        graphs = self._graphs_of(state, how) if self._device.type == "cuda" else None
+        graphs = self._graphs_of(state, how) if self._captures else None
         for t in range(samples):
             whole = self._advance(state)
             if graphs is None:
