@@ -22,6 +22,7 @@ from audiomamba.training.wave.takes import Take, numbers
 
 __all__ = ["Crops", "WaveBatch", "compand_on_device"]
 
+_FROM_START = 0.1  # share of the rows of long recordings that begin where the recording does
 _TAPS = 16  # of the interpolation that changes speed
 _MU = CLASSES - 1
 
@@ -97,11 +98,13 @@ class Crops:
         sequence, part = divmod(number, data.carry)
         draw = torch.Generator().manual_seed(self._seed * 1_000_003 + sequence)
         rows = torch.multinomial(self._weights, B, replacement=True, generator=draw)
-        chance = torch.rand(B, 5, generator=draw)
+        chance = torch.rand(B, 6, generator=draw)
         span, sizes = data.length * data.carry, self._sizes[rows]
-        lead = chance[:, 0] * data.lead_s * self._rate
+        # Half of the rows begin at once, as what is generated does.
+        lead = (2 * chance[:, 0] - 1).clamp(min=0) * data.lead_s * self._rate
         inside = chance[:, 0] * (sizes - span)
-        begin = torch.where(sizes > span, inside, -lead).long() + part * data.length
+        within = (sizes > span) & (chance[:, 5] >= _FROM_START)
+        begin = torch.where(within, inside, -lead).long() + part * data.length
         speed = 1 + data.speed * (2 * chance[:, 1] - 1)
         gain = 10 ** (data.gain_db * (2 * chance[:, 2] - 1) / 20)
         labels = torch.where(chance[:, 3] < data.drop_label, NOBODY, self._labels[rows])

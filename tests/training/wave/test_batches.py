@@ -51,6 +51,14 @@ def test_a_lead_of_silence_does_not_count() -> None:
         assert not counted[:first].any() and counted[first : first + 20].all()
 
 
+def test_some_rows_begin_where_the_recording_does_and_half_of_them_at_once() -> None:
+    batch = crops(take(), length=16, batch=2_000, lead_s=0.01).batch(0)
+    first = batch.targets[:, 0]
+    from_start = (first == 1) | (first == SILENCE)
+    assert 0.07 < float(from_start.float().mean()) < 0.15
+    assert 0.3 < float((first == 1).sum() / from_start.sum()) < 0.7
+
+
 def test_rows_go_on_over_the_steps_of_a_sequence() -> None:
     made = crops(take(), length=16, carry=3, batch=4)
     parts = [made.batch(number) for number in (3, 4, 5)]
