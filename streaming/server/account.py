@@ -53,6 +53,9 @@ class Observer(Protocol):
     def final(self, seconds: float) -> None:
         """From the arrival of an utterance's last sound to its final."""
 
+    def first_sound(self, seconds: float) -> None:
+        """From the start of a generation to its first sound."""
+
 
 class Arrivals:
     """When a sample came in, to a tenth of a second of audio; of constant size."""
@@ -89,7 +92,9 @@ class Account:
     ) -> None:
         self.stream_id = stream_id
         self.dialect = dialect
+        self.task = "transcribe"
         self.dropped_s = 0.0
+        self.generated_s = 0.0
         self.finals = 0
         self.opened_at: float | None = None
         self._observer = observer
@@ -99,6 +104,7 @@ class Account:
         self._arrivals: Arrivals | None = None
         self._utterance = -1  # of the last first partial
         self._reference: str | None = None
+        self._silent_since: float | None = None  # a generation has begun and made no sound yet
 
     @property
     def received_s(self) -> float:
@@ -146,6 +152,13 @@ class Account:
                     log.info("final: %s", event.text, extra=self._fields("final"))
             case events.Warned("audio_dropped"):
                 self.dropped_s += event.details["to"] - event.details["from"]
+            case events.GenerationStart():
+                self._silent_since = now
+            case events.Sound():
+                self.generated_s += event.samples / event.sample_rate
+                if self._silent_since is not None:
+                    self._observer.first_sound(now - self._silent_since)
+                    self._silent_since = None
             case events.Failed():
                 self._reference = event.ref
 

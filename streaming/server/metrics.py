@@ -30,7 +30,7 @@ LAG_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30)
 STEP_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 REQUEST_S = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10)
 BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
-TASK = "transcribe"
+TASKS = ("transcribe", "generate", "both")
 
 
 class Metrics:
@@ -46,7 +46,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # twice as many lines, and nobody reads the second half
         self.registry = CollectorRegistry()
         self._live: set[Account] = set()
-        self._ended_s = {"received": 0.0, "decoded": 0.0, "dropped": 0.0}
+        self._ended_s = {"received": 0.0, "decoded": 0.0, "dropped": 0.0, "generated": 0.0}
         self._make_streams()
         self._make_engine()
         self._gauge("build_info", "Versions and model.", *build).labels(*build.values()).set(1)
@@ -65,7 +65,7 @@ class Metrics:
         return list(self._live)
 
     def seconds(self, kind: str) -> float:
-        """Seconds of audio ``received``, ``decoded`` or ``dropped`` since the start."""
+        """Seconds ``received``, ``decoded``, ``dropped`` or ``generated`` since the start."""
         live = sum(float(getattr(account, f"{kind}_s")) for account in self.live)
         return self._ended_s[kind] + live
 
@@ -85,6 +85,9 @@ class Metrics:
 
     def final(self, seconds: float) -> None:
         self._final.observe(seconds)
+
+    def first_sound(self, seconds: float) -> None:
+        self._first_sound.observe(seconds)
 
     # Told by the server.
 
@@ -140,6 +143,9 @@ class Metrics:
         self._final = self._histogram(
             "final_latency_seconds", "Arrival of an utterance's end to its final.", LAG_S
         )
+        self._first_sound = self._histogram(
+            "generation_first_audio_seconds", "Start of a generation to its first sound.", LAG_S
+        )
         self._snapshots = self._counter("snapshots", "Snapshots of streams.", "result")
         self._snapshot_seconds = self._histogram("snapshot_seconds", "Time to store one.", STEP_S)
         self._resumes = self._counter("resumes", "Streams that were asked to go on.", "result")
@@ -179,9 +185,9 @@ class _Scraped:
         active = GaugeMetricFamily(
             "audiomamba_streams_active", "Streams that are open.", labels=["task", "dialect"]
         )
-        dialects = [account.dialect for account in self._metrics.live]
-        for dialect in sorted({"v1", "vosk", *dialects}):
-            active.add_metric([TASK, dialect], dialects.count(dialect))
+        live = [(account.task, account.dialect) for account in self._metrics.live]
+        for pair in (*((task, "v1") for task in TASKS), ("transcribe", "vosk")):
+            active.add_metric(pair, live.count(pair))
         yield active
         for kind in ("received", "decoded", "dropped"):
             yield CounterMetricFamily(
@@ -189,6 +195,11 @@ class _Scraped:
                 f"Seconds of audio {kind}.",
                 value=self._metrics.seconds(kind),
             )
+        yield CounterMetricFamily(
+            "audiomamba_generated_audio_seconds",
+            "Seconds of sound made.",
+            value=self._metrics.seconds("generated"),
+        )
         memory = GaugeMetricFamily(
             "audiomamba_device_memory_bytes", "Memory in use.", labels=["kind"]
         )

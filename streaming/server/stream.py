@@ -69,6 +69,7 @@ class Stream:
             ProtocolError: it is not offered here, or cannot be gone on with.
             Overloaded: no capacity now.
         """
+        self._account.task = settings.task
         if settings.task != "transcribe":
             engine = self._service.check_generates()
             self._sounds = Generations(engine, settings.audio, self._notify)
@@ -107,6 +108,7 @@ class Stream:
             self._account.said(event, time.monotonic())
             await self._take(event)
         for event in self._sounds.take_events() if self._sounds else []:
+            self._account.said(event, time.monotonic())
             self._dialect.emit(event, time.monotonic())
 
     def report(self) -> None:

@@ -22,6 +22,7 @@ class Told:
     ended: list[str] = field(default_factory=list)
     first_partials: list[float] = field(default_factory=list)
     finals: list[float] = field(default_factory=list)
+    first_sounds: list[float] = field(default_factory=list)
 
     def stream_opened(self, account: Account) -> None:
         self.opened.append(account)
@@ -34,6 +35,9 @@ class Told:
 
     def final(self, seconds: float) -> None:
         self.finals.append(seconds)
+
+    def first_sound(self, seconds: float) -> None:
+        self.first_sounds.append(seconds)
 
     def snapshot(self, result: str, seconds: float) -> None:
         pass
@@ -91,6 +95,16 @@ def test_audio_is_counted_in_seconds() -> None:
     account.said(events.Warned("audio_dropped", "late", {"from": 0.25, "to": 0.75}), 102.0)
     assert (account.received_s, account.decoded_s, account.lag_s) == (2.0, 1.0, 1.0)
     assert account.dropped_s == 0.5
+
+
+def test_sound_that_is_made_is_counted_and_its_beginning_timed() -> None:
+    told = Told()
+    account, _ = opened(told)
+    account.said(events.GenerationStart("a", 1, 8000, "linear16", 7), 103.0)
+    for first in (0, 4000):
+        account.said(events.Sound(1, 8000, "linear16", first, 4000, bytes(8000)), 103.25)
+    assert told.first_sounds == [0.25]
+    assert account.generated_s == 1.0
 
 
 def test_a_stream_that_goes_on_counts_what_came_since() -> None:

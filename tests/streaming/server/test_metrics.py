@@ -45,6 +45,7 @@ def test_the_names_are_those_of_the_protocol_document(metrics: Metrics) -> None:
         "audio_decoded_seconds", "audio_dropped_seconds", "stream_lag_seconds",
         "first_partial_seconds", "final_latency_seconds", "step_seconds", "batch_size",
         "queue_seconds", "state_bytes", "snapshots", "snapshot_seconds", "resumes", "ws_close",
+        "generated_audio_seconds", "generation_first_audio_seconds",
         "http_request_duration_seconds", "device_memory_bytes", "build_info",
         "process_resident_memory_bytes", "process_cpu_seconds",
     }  # fmt: skip
@@ -64,6 +65,9 @@ def test_audio_is_summed_over_live_and_ended_streams(metrics: Metrics) -> None:
     assert values["streams_total", ("vosk", "finished")] == 1
     assert values["audio_received_seconds_total", ()] == 3.0
     assert values["audio_decoded_seconds_total", ()] == 2.0
+    metrics.first_sound(0.1)
+    first.generated_s = 2.5
+    assert scraped(metrics)["generated_audio_seconds_total", ()] == 2.5
     metrics.sample_lag()
     assert scraped(metrics)["stream_lag_seconds_sum", ()] == 1.0
 
