@@ -146,7 +146,9 @@ class Listener:
     def decoder_config(self, **changes: Any) -> DecoderConfig:
         """Decoding as this model wants it, with ``changes``."""
         config = DecoderConfig(
-            frame_s=self.config.frame_s, emission_delay_s=self.config.emission_delay_s
+            frame_s=self.config.frame_s,
+            emission_delay_s=self.config.emission_delay_s,
+            start_delay_s=self.config.start_delay_s,
         )
         return replace(config, **changes)
 
@@ -199,10 +201,11 @@ class Listener:
         *,
         sample_rate: int = 16_000,
         lm: bool | None = None,
+        decoder: DecoderConfig | None = None,
     ) -> Transcript:
         """Transcribe a file (in constant memory), or samples ``(n,)`` at ``sample_rate``.
 
-        ``lm`` is that of :meth:`stream`.
+        ``lm`` and ``decoder`` are those of :meth:`stream`.
 
         Raises:
             AudioError: the file cannot be read as audio.
@@ -215,13 +218,18 @@ class Listener:
                 samples += len(block)
                 yield rate, block
 
-        finals = [event for event in self.events(counted(), lm=lm) if isinstance(event, Final)]
+        events = self.events(counted(), lm=lm, decoder=decoder)
+        finals = [event for event in events if isinstance(event, Final)]
         words = [word for final in finals for word in final.words]
         text = " ".join(final.text for final in finals if final.text)
         return Transcript(text, words, samples / rate)
 
     def events(
-        self, blocks: Iterable[tuple[int, Samples]], *, lm: bool | None = None
+        self,
+        blocks: Iterable[tuple[int, Samples]],
+        *,
+        lm: bool | None = None,
+        decoder: DecoderConfig | None = None,
     ) -> Iterator[Event]:
         """What is heard in a recording that comes as rate in Hz and blocks, each as it is known.
 
@@ -229,12 +237,15 @@ class Listener:
             blocks: ``(n,)`` or ``(n, channels)`` float32 in -1..1, all of one rate and shape, as
                 ``audio.files.stream`` and ``audio.wav_stream.stream`` give them.
             lm: As for :meth:`stream`.
+            decoder: The same.
         """
         stream: Stream | None = None
         for rate, block in blocks:
             if stream is None:
                 channels = block.shape[1] if block.ndim == 2 else 1
-                stream = self.stream(sample_rate=rate, channels=channels, block=FILE_BLOCK, lm=lm)
+                stream = self.stream(
+                    sample_rate=rate, channels=channels, block=FILE_BLOCK, decoder=decoder, lm=lm
+                )
             yield from stream.feed(block if stream.channels > 1 else block.reshape(len(block)))
         if stream is not None:
             yield from stream.finish()

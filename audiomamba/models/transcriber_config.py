@@ -34,6 +34,7 @@ class TranscriberConfig:
     phone_layer: int = 6  # layers before the phone head, a training aid; 0 = no such head
     phones: int = 178  # symbols of the synthesiser's alphabet
     activity: bool = True  # a head that says whether somebody speaks
+    start_delay_s: float = 0.0  # mean seconds from a word's beginning to its first piece, measured
     emission_delay_s: float = 0.0  # mean seconds from a word's end to its last piece, measured
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ class DecoderConfig:
 
     frame_s: float = 0.04  # seconds from one frame to the next
     emission_delay_s: float = 0.0  # seconds from a sound to its piece; taken off all times
+    start_delay_s: float = 0.0  # seconds from a word's beginning to its first piece
     endpointing: bool = True  # close utterances at pauses; else only when asked to
     silence_s: float = 0.6  # pause that ends an utterance
     min_speech_s: float = 0.1  # an utterance shorter than this waits for twice the pause
@@ -35,7 +36,7 @@ class DecoderConfig:
         for name in ("frame_s", "silence_s", "max_utterance_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"decoder: {name} must be above 0, got {getattr(self, name)}")
-        for name in ("emission_delay_s", "min_speech_s", "pre_roll_s"):
+        for name in ("emission_delay_s", "start_delay_s", "min_speech_s", "pre_roll_s"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(
                     f"decoder: {name} must not be negative, got {getattr(self, name)}"
@@ -95,7 +96,8 @@ class Utterances:
 
     def partial(self, words: Sequence[Spoken], stable: int) -> Partial:
         """The hypothesis ``words``, of which the first ``stable`` will not change."""
-        fixed, loose = self.timed(words[:stable]), self.timed(words[stable:])
+        timed = self._timed(words)
+        fixed, loose = _shown(timed[:stable]), _shown(timed[stable:])
         return Partial(
             self.number,
             self._start(words[0].first if words else self.ended),
@@ -108,7 +110,7 @@ class Utterances:
     def close(self, words: Sequence[Spoken], reason: Reason) -> list[Event]:
         """End the utterance of ``words``, at least one; the next one has another number."""
         events: list[Event] = []
-        timed = self.timed(words)
+        timed = _shown(self._timed(words))
         start, end = self._start(words[0].first), self.time(words[-1].last + 1)
         if timed:
             confidence = float(np.mean([word.confidence for word in timed]))
@@ -118,24 +120,32 @@ class Utterances:
         self.ended = words[-1].last + 1
         return [*events, SpeechEnd(end)]
 
-    def timed(self, words: Sequence[Spoken]) -> tuple[Word, ...]:
-        """Words in seconds of the audio; one of which no letter has come yet is not shown."""
-        return tuple(
-            Word(
-                word.text,
-                self.time(word.first),
-                self.time(word.last + 1),
-                min(1.0, float(np.exp(word.score))),
-            )
-            for word in words
-            if word.text
-        )
+    def _timed(self, words: Sequence[Spoken]) -> list[Word]:
+        """Words in seconds of the audio. None begins before the one before it has ended."""
+        out: list[Word] = []
+        ended = self.ended
+        for word in words:
+            start, end = self._begin(word.first, ended), word.last + 1
+            confidence = min(1.0, float(np.exp(word.score)))
+            out.append(Word(word.text, self.time(start), self.time(end), confidence))
+            ended = end
+        return out
+
+    def _begin(self, first: int, ended: int) -> float:
+        """Frame where a word begins: its first piece comes when half of it is said."""
+        return min(first, max(ended, first - self.config.start_delay_s / self.config.frame_s))
 
     def _start(self, first: int) -> float:
-        """Never before the end of the utterance before."""
-        rolled = self.time(first - self.config.pre_roll_s / self.config.frame_s)
-        return min(self.time(first), max(rolled, self.time(self.ended)))
+        """Seconds where an utterance starts: never before the end of the one before."""
+        begin = self._begin(first, self.ended)
+        rolled = self.time(begin - self.config.pre_roll_s / self.config.frame_s)
+        return min(self.time(begin), max(rolled, self.time(self.ended)))
 
     def time(self, frame: float) -> float:
         """Seconds of a frame's start in the audio; from a count, so that nothing adds up."""
         return round(max(0.0, frame * self.config.frame_s - self.config.emission_delay_s), 3)
+
+
+def _shown(words: Sequence[Word]) -> tuple[Word, ...]:
+    """A word of which no letter has come yet is not shown."""
+    return tuple(word for word in words if word.word)

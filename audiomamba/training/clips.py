@@ -43,8 +43,8 @@ def group_of(record: dict[str, Any]) -> str:
     return {"words": "words", "word": "words", "digit": "digits"}.get(record["kind"], "clear")
 
 
-def read_clips(manifest: Path) -> Iterator[Clip]:
-    """Utterances of the dev split with a human transcript; the tar lies beside the manifest.
+def read_clips(manifest: Path, *, split: str = _SPLIT) -> Iterator[Clip]:
+    """Utterances of a split with a human transcript; the tar lies beside the manifest.
 
     Raises:
         AudioError: the manifest or the tar is missing, or a file in it cannot be read.
@@ -54,7 +54,7 @@ def read_clips(manifest: Path) -> Iterator[Clip]:
         with manifest.open(encoding="utf-8") as lines:
             for record in map(json.loads, lines):
                 human = record.get("text") and record.get("text_origin", "human") == "human"
-                if human and record["split"] == _SPLIT:
+                if human and record["split"] == split:
                     wanted.setdefault(record["path"], []).append(record)
         with tarfile.open(manifest.with_suffix(".tar")) as tar:
             for member in tar:
