@@ -43,6 +43,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default=0.0,
         help="feed a live stream in pieces of this length; 0: as a file (default: %(default)g)",
     )
+    command.add_argument("--greedy", action="store_true", help="without the language model")
     command.add_argument("--results", type=Path, help="write each clip's text to this .jsonl file")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     command.set_defaults(func=run)
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     for manifest in args.manifests:
         for clip in read_clips(manifest):
-            heard = _listen(listener, clip, args.chunk_ms)
+            heard = _listen(listener, clip, args.chunk_ms, lm=False if args.greedy else None)
             seconds = len(clip.samples) / 16_000
             results.append(Result(clip.name, clip.group, clip.text, heard, seconds))
     took = time.perf_counter() - started
@@ -80,12 +81,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _listen(listener: "Listener", clip: "Clip", chunk_ms: float) -> str:
+def _listen(listener: "Listener", clip: "Clip", chunk_ms: float, *, lm: bool | None) -> str:
     from audiomamba.text.events import Final
 
     if not chunk_ms:
-        return listener.transcribe(clip.samples).text
-    stream = listener.stream()
+        return listener.transcribe(clip.samples, lm=lm).text
+    stream = listener.stream(lm=lm)
     size = max(1, round(chunk_ms * 16))
     events = []
     for at in range(0, len(clip.samples), size):
