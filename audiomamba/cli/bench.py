@@ -81,7 +81,7 @@ def _serving(args: argparse.Namespace) -> int:
         raise ConfigError("bench serving: wants --audio FILE, --streams and --seconds above 0")
     load = Load(
         audio=pcm.encode(files.read(args.audio, sample_rate=16_000), "linear16"),
-        streams=args.streams,
+        streams=1 if args.case == "long" else args.streams,
         seconds=args.seconds,
         stated_delay_s=load_model(args.model).config.emission_delay_s,
     )
@@ -91,7 +91,7 @@ def _serving(args: argparse.Namespace) -> int:
     overrides = [f"engine.model={args.model}", f"engine.slots={slots}", *args.server]
     with ServerProcess(*overrides) as server:
         report = asyncio.run(CASES[args.case](server, load))
-    _print(what=f"serving {args.case}", streams=args.streams, seconds=args.seconds, **report)
+    _print(what=f"serving {args.case}", streams=load.streams, seconds=load.seconds, **report)
     return 0
 
 
