@@ -25,6 +25,7 @@ class FitConfig:
     batch: int = 64  # at the final length; shorter sequences come in proportion more
     length: int = 256  # of the training sequences, at the end
     first_length: int = 256  # of the training sequences, at the start; doubles on the way
+    advance: float = 0.0  # accuracy at which the length doubles; 0 = at equal intervals
     learning_rate: float = 1e-3
     decay: bool = True  # cosine to zero, else constant
     seed: int = 0
@@ -68,8 +69,13 @@ def fit(model: LanguageModel, problem: Problem, config: FitConfig) -> float:
     )
     started, seen = time.perf_counter(), 0.0
     step_of: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
+    length = config.first_length
     for step in range(config.steps):
-        length = _length_at(step, config)
+        if not config.advance:
+            length = _length_at(step, config)
+        elif step and step % 100 == 0 and length < config.length:
+            now = accuracy(model, problem, length, batch=16_384 // length or 1, seed=step)
+            length *= 2 if now > config.advance else 1
         rows = config.batch * config.length // length
         if length not in step_of:
             make = _graphed_step if device.type == "cuda" else _eager_step

@@ -26,3 +26,11 @@ def test_steps_and_the_parallel_form_agree_and_memory_does_not_grow() -> None:
 def test_the_model_is_as_small_as_the_papers(dynamics: str) -> None:
     model = small_model(dynamics)  # type: ignore[arg-type]
     assert 60_000 < sum(p.numel() for p in model.parameters()) < 90_000
+
+
+def test_length_doubles_when_a_length_is_learned(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    model = small_model("selective", width=16)
+    config = FitConfig(steps=101, batch=2, length=32, first_length=8, advance=0.01)
+    fit(model, INDUCTION_HEADS, config)
+    assert "step 101, length 16" in capsys.readouterr().err
