@@ -11,7 +11,9 @@ from torch import Tensor
 
 from audiomamba.kernels.dispatch import INTERPRETED
 
-__all__ = ["PLACES", "Place", "assert_near", "poisoned", "relative_error"]
+__all__ = ["PLACES", "Place", "assert_near", "evaluate", "judge", "poisoned", "relative_error"]
+
+Op = Callable[..., tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +94,42 @@ def assert_near(got: Tensor, want: Tensor, bound: float, name: str = "out") -> N
         worst = float((got.detach().cpu().to(want.dtype) - want).abs().max())
         most = max(10 * rounding, bound * float(want.abs().max()))
         assert worst <= most, f"{name}: largest error {worst:.2e} > {most:.2e}"
+
+
+def evaluate(
+    op: Op, given: dict[str, Any], implementation: str | None, seed: int = 1
+) -> dict[str, Tensor]:
+    """Output, last state and the gradients of a random weighting of both, by name.
+
+    Args:
+        op: Answers with both; takes the tensors of ``given`` by name.
+        given: Its arguments.
+        implementation: That computes it.
+        seed: Of the weighting.
+    """
+    leaves = {
+        name: x.detach().requires_grad_()
+        for name, x in given.items()
+        if isinstance(x, Tensor) and x.is_floating_point()
+    }
+    out, state = op(**{**given, **leaves}, implementation=implementation)
+    draw = torch.Generator().manual_seed(seed)
+    loss = torch.zeros((), dtype=torch.float64, device=out.device)
+    for y in (out, state):
+        loss = loss + (y * torch.randn(y.shape, generator=draw).to(y)).double().sum()
+    gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    found = {"out": out.detach(), "state": state.detach()}
+    for (name, x), gradient in zip(leaves.items(), gradients, strict=True):
+        found[f"gradient of {name}"] = torch.zeros_like(x) if gradient is None else gradient
+    return found
+
+
+def judge(op: Op, given: dict[str, Any]) -> dict[str, Tensor]:
+    """The same from the op's reference in float64, on the CPU."""
+    wide = {
+        name: x.to("cpu", torch.float64 if x.is_floating_point() else x.dtype)
+        if isinstance(x, Tensor)
+        else x
+        for name, x in given.items()
+    }
+    return evaluate(op, wide, "reference")

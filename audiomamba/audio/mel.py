@@ -73,6 +73,14 @@ def mel_filterbank(config: MelConfig) -> Samples:
     return bank
 
 
+@lru_cache(maxsize=8)
+def _bands_of(config: MelConfig) -> Samples:
+    """The same as the product wants it, ``(fft / 2 + 1, bins)``: once for all streams."""
+    bank = np.ascontiguousarray(mel_filterbank(config).T)
+    bank.setflags(write=False)
+    return bank
+
+
 def window_function(config: MelConfig) -> Samples:
     """Periodic Hann window, ``(window,)``."""
     phase = 2.0 * np.pi * np.arange(config.window) / config.window
@@ -93,7 +101,7 @@ class StreamingMel:
         self._level = level
         self._window = window_function(self.config)
         self._window_energy = np.float32(np.square(self._window).sum())
-        self._bank = np.ascontiguousarray(mel_filterbank(self.config).T)
+        self._bank = _bands_of(self.config)
         self._tail: Samples = np.zeros(0, np.float32)
 
     def feed(self, samples: Samples) -> Samples:

@@ -4,6 +4,7 @@
 or in int8 with one float32 scale a row (``NAME.scale``); they are widened when read.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from audiomamba.errors import ModelError
 
-__all__ = ["SCALE", "read_config", "read_weights", "write_config"]
+__all__ = ["SCALE", "digest", "read_config", "read_weights", "write_config"]
 
 SCALE = ".scale"
 NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I8": np.int8}
@@ -32,6 +33,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ModelError(f"{folder}/config.json: not JSON ({error})") from None
     return config
+
+
+def digest(folder: Path) -> str:
+    """Of a checkpoint's shape and weights: states of one checkpoint are no other's."""
+    sha = hashlib.sha256()
+    files = [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]
+    try:
+        for file in files:
+            sha.update(file.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be read ({error})") from None
+    return sha.hexdigest()
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

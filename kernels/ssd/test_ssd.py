@@ -1,6 +1,7 @@
 """The duality keeps its contract in every implementation; the float64 loop is the judge."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from audiomamba.errors import BackendError, ShapeError
+from audiomamba.kernels import testing
 from audiomamba.kernels.ssd import op, reference, ssd, ssd_step_
 from audiomamba.kernels.ssd.cases import BOUNDS, ODD, TINY, Case, inputs
 from audiomamba.kernels.testing import PLACES, Place, assert_near
@@ -16,38 +18,10 @@ from audiomamba.kernels.testing import PLACES, Place, assert_near
 pytestmark = pytest.mark.usefixtures("poison")
 in_every_place = pytest.mark.parametrize("place", PLACES)
 
+evaluate, judge = partial(testing.evaluate, ssd), partial(testing.judge, ssd)
+
 LONG_SUMS = ("A", "D", "delta_bias")
 TIMED = ("x", "delta", "B", "C", "z", "resets")
-
-
-def evaluate(given: dict[str, Any], implementation: str | None, seed: int = 1) -> dict[str, Tensor]:
-    """Output, last state and the gradients of a random weighting of both, by name."""
-    leaves = {
-        name: x.detach().requires_grad_()
-        for name, x in given.items()
-        if isinstance(x, Tensor) and x.is_floating_point()
-    }
-    out, state = ssd(**{**given, **leaves}, implementation=implementation)
-    draw = torch.Generator().manual_seed(seed)
-    loss = torch.zeros((), dtype=torch.float64, device=out.device)
-    for y in (out, state):
-        loss = loss + (y * torch.randn(y.shape, generator=draw).to(y)).double().sum()
-    gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    found = {"out": out.detach(), "state": state.detach()}
-    for (name, x), gradient in zip(leaves.items(), gradients, strict=True):
-        found[f"gradient of {name}"] = torch.zeros_like(x) if gradient is None else gradient
-    return found
-
-
-def judge(given: dict[str, Any]) -> dict[str, Tensor]:
-    """The same from the reference in float64, on the CPU."""
-    wide = {
-        name: x.to("cpu", torch.float64 if x.is_floating_point() else x.dtype)
-        if isinstance(x, Tensor)
-        else x
-        for name, x in given.items()
-    }
-    return evaluate(wide, "reference")
 
 
 def check(

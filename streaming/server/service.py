@@ -1,14 +1,13 @@
 """What is served: one model behind its engines, and who may still come."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiomamba.errors import Overloaded, ProtocolError
 from audiomamba.models.acoustic import NativeAcoustic
+from audiomamba.models.checkpoint_files import digest
 from audiomamba.models.listener import Listener
 from audiomamba.models.registry import find
 from audiomamba.streaming.engine import Engine, Engines, Recognizer, Session, StepModel
@@ -198,7 +197,8 @@ def load_service(
 
     folder = find(model)
     listener = load(folder, device=device)
-    steps = _step_models(listener, slots=slots, block=block, threads=threads, folder=folder)
+    checkpoint = digest(folder)
+    steps = _step_models(listener, slots=slots, block=block, threads=threads, checkpoint=checkpoint)
     delay_s = listener.config.emission_delay_s
     limits = SessionLimits(
         buffer_s=buffer_s, flush_tail_s=max(0.24, delay_s + 0.16), checkpoint_s=checkpoint_s
@@ -206,7 +206,6 @@ def load_service(
     fusion = listener.fusion(None if language_model else False)
     if fusion is not None:
         _ = fusion.model  # read now, not when the first stream comes
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
     def recognizer(audio: AudioSettings, decoder: DecoderConfig) -> Recognizer:
         return Recognition(
@@ -223,7 +222,7 @@ def load_service(
     return Service(
         Engines([Engine(model, limits=limits) for model in steps]),
         name=folder.name,
-        weights=digest,
+        weights=checkpoint,
         recognizer=recognizer,
         decoder=listener.decoder_config(),
         sounds=_sound_engine(voice, device=device, most=recordings) if voice else None,
@@ -238,7 +237,7 @@ def _sound_engine(voice: str, *, device: str, most: int) -> "SoundEngine":
 
 
 def _step_models(
-    listener: Listener, *, slots: int, block: int, threads: int, folder: Path
+    listener: Listener, *, slots: int, block: int, threads: int, checkpoint: str
 ) -> list[StepModel]:
     """What the listener was loaded on, with a state a slot: a model a thread, of the same weights.
 
@@ -249,7 +248,9 @@ def _step_models(
 
         native = listener.acoustic.model
         shares = _shares(slots, threads or len(os.sched_getaffinity(0)))
-        return [NativeStepModel(native, slots=n, block=block, weights=folder) for n in shares]
+        return [
+            NativeStepModel(native, slots=n, block=block, checkpoint=checkpoint) for n in shares
+        ]
     import torch
 
     from audiomamba.models.torch_acoustic import TorchAcoustic

@@ -1,6 +1,5 @@
 """What runs a waveform model: PyTorch anywhere, or the native engine on a CPU."""
 
-import hashlib
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,13 +10,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from audiomamba.errors import BackendError, ModelError
+from audiomamba.errors import BackendError
 from audiomamba.kernels import native
 from audiomamba.models.native_weights import DYNAMICS
 from audiomamba.models.wave.config import WaveConfig
 from audiomamba.models.wave.sampling import Sampling
 
-__all__ = ["Codes", "EngineName", "WaveEngine", "digest", "load_engine", "native_lacks"]
+__all__ = ["Codes", "EngineName", "WaveEngine", "load_engine", "native_lacks"]
 
 EngineName = Literal["auto", "native", "torch"]
 Codes = NDArray[np.uint8]
@@ -114,18 +113,6 @@ def native_lacks(config: WaveConfig) -> str | None:
         return reason
     unknown = {block.layer.dynamics for block in config.blocks()} - set(DYNAMICS)
     return f"the native engine has no {sorted(unknown)[0]!r} layers" if unknown else None
-
-
-def digest(folder: Path) -> str:
-    """Of a checkpoint's shape and weights: states of one checkpoint are no other's."""
-    sha = hashlib.sha256()
-    files = [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]
-    try:
-        for file in files:
-            sha.update(file.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{folder}: cannot be read ({error})") from None
-    return sha.hexdigest()
 
 
 @lru_cache(maxsize=1)

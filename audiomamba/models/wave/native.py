@@ -12,10 +12,10 @@ from audiomamba.audio.mulaw import CLASSES
 from audiomamba.config import to_mapping
 from audiomamba.errors import ModelError, ShapeError, StateError
 from audiomamba.kernels import native
-from audiomamba.models.checkpoint_files import read_weights
+from audiomamba.models.checkpoint_files import digest, read_weights
 from audiomamba.models.native_weights import Pointers, Weights, describe_block
 from audiomamba.models.wave.config import ConditionedBlock, WaveConfig
-from audiomamba.models.wave.engine import Codes, Floats, Seeds, digest
+from audiomamba.models.wave.engine import Codes, Floats, Seeds
 from audiomamba.models.wave.sampling import Sampling
 
 __all__ = ["NativeWave"]

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from audiomamba.errors import ModelError, StateError
 from audiomamba.models.checkpoint import load_weights
+from audiomamba.models.checkpoint_files import digest
 from audiomamba.models.wave.config import WaveConfig
-from audiomamba.models.wave.engine import Codes, Floats, Seeds, digest
+from audiomamba.models.wave.engine import Codes, Floats, Seeds
 from audiomamba.models.wave.model import Wave, WaveState
 from audiomamba.models.wave.sampling import Sampling, uniforms
 from audiomamba.nn import flatten, gather, map_state, scatter_

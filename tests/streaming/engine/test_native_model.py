@@ -5,6 +5,7 @@ import pytest
 
 from audiomamba.errors import StateError
 from audiomamba.kernels import native
+from audiomamba.models.checkpoint_files import digest
 from audiomamba.models.native import NativeTranscriber
 from audiomamba.models.registry import find
 from audiomamba.streaming.engine.native_model import NativeStepModel
@@ -15,7 +16,9 @@ pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=f"native: {
 @pytest.fixture(scope="module")
 def model() -> NativeStepModel:
     folder = find("listen-en")
-    return NativeStepModel(NativeTranscriber.from_folder(folder), slots=4, weights=folder)
+    return NativeStepModel(
+        NativeTranscriber.from_folder(folder), slots=4, checkpoint=digest(folder)
+    )
 
 
 def test_streams_do_not_hear_each_other_nor_the_padding(model: NativeStepModel) -> None:
