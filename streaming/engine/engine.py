@@ -85,7 +85,7 @@ class Engine:
 
     def warmup(self) -> None:
         """Run every batch size once, on the null slot, so that no client waits for a first time."""
-        for size in self._buckets:
+        for size in reversed(self._buckets):  # the smaller ones then fit the memory of the largest
             features = np.zeros((size, *self._block_shape), np.float32)
             self.model.step(features, [NULL_SLOT] * size)
         self._warm = True

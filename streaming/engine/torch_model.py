@@ -1,6 +1,7 @@
 """The torch engine: a transcriber and its pool of states, on a GPU or any processor."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ class TorchStepModel:
 
     On a GPU a step of each batch size is captured as a graph the first time that size is run, which
     the engine does before it takes streams; a step is some hundred kernels that are over sooner
-    than Python can start them.
+    than Python can start them. One runs at a time, so all graphs work in the same memory.
 
     Args:
         model: In evaluation mode, on the device that is to serve.
@@ -40,17 +41,21 @@ class TorchStepModel:
         self.state_bytes = self._pool.bytes_per_slot
         self.fingerprint = f"torch-{self._pool.fingerprint}"
         self._graphs: dict[int, _Graph] = {}  # by batch size
+        on_gpu = self._pool.device.type == "cuda"
+        self._memory = torch.cuda.graph_pool_handle() if on_gpu else None
 
     @torch.inference_mode()
     def step(self, features: FloatArray, slots: Sequence[int]) -> FloatArray:
         given, rows = torch.from_numpy(features), torch.tensor(slots)
-        if self._pool.device.type == "cuda":
-            if len(slots) not in self._graphs:
-                self._graphs[len(slots)] = _Graph(self._step, given.shape, self._pool.device)
-            log_probs = self._graphs[len(slots)].replay(given, rows)
-        else:
+        if self._memory is None:
             log_probs = self._step(given, rows)
-        out: FloatArray = log_probs.cpu().numpy()
+        else:
+            if len(slots) not in self._graphs:
+                self._graphs[len(slots)] = _Graph(
+                    self._step, given.shape, self._pool.device, self._memory
+                )
+            log_probs = self._graphs[len(slots)].replay(given, rows)
+        out: FloatArray = log_probs.numpy()
         return out
 
     def _step(self, features: Tensor, rows: Tensor) -> Tensor:
@@ -73,7 +78,11 @@ class _Graph:
     """A step of M streams, captured on the null slot: what that leaves there nobody looks at."""
 
     def __init__(
-        self, step: Callable[[Tensor, Tensor], Tensor], shape: torch.Size, device: torch.device
+        self,
+        step: Callable[[Tensor, Tensor], Tensor],
+        shape: torch.Size,
+        device: torch.device,
+        memory: Any,
     ) -> None:
         self._features = torch.zeros(shape, device=device)
         self._rows = torch.full(shape[:1], NULL_SLOT, device=device)
@@ -84,12 +93,17 @@ class _Graph:
                 step(self._features, self._rows)
         torch.cuda.current_stream(device).wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # Other threads may use the device meanwhile: what makes sound has one of its own.
+        with torch.cuda.graph(self._graph, pool=memory, capture_error_mode="thread_local"):
             self._log_probs = step(self._features, self._rows)
 
     def replay(self, features: Tensor, rows: Tensor) -> Tensor:
-        """The step, on tensors of the host; the result is overwritten by the next."""
+        """The step, from tensors of the host to one of its own there."""
         self._features.copy_(features)
         self._rows.copy_(rows)
         self._graph.replay()
-        return self._log_probs
+        # Pinned, several times as fast to copy to; torch keeps such memory for the next step.
+        out = torch.empty(self._log_probs.shape, dtype=self._log_probs.dtype, pin_memory=True)
+        out.copy_(self._log_probs, non_blocking=True)
+        torch.cuda.current_stream(self._log_probs.device).synchronize()
+        return out
