@@ -52,8 +52,20 @@ def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 def _backward(*args: Any) -> tuple[Tensor, ...]:
     *inputs, implementation = args
-    result: tuple[Tensor, ...] = _module(implementation).backward(*inputs)
-    return result
+    gradients: tuple[Tensor, ...] = _module(implementation).backward(*inputs)
+    differentiated = inputs[3 : 3 + NUM_GRADIENTS]
+    return tuple(_laid_out_like(x, g) for x, g in zip(differentiated, gradients, strict=True))
+
+
+def _laid_out_like(x: Tensor | None, gradient: Tensor) -> Tensor:
+    """A gradient with the strides that tracing was promised: those of ``torch.empty_like(x)``.
+
+    A compiled graph addresses memory by them. Copies only where an implementation chose others.
+    """
+    if x is None or gradient.stride() == x.stride():
+        return gradient
+    promised = torch.empty_like(x)
+    return gradient if gradient.stride() == promised.stride() else promised.copy_(gradient)
 
 
 def _step_(*args: Any) -> Tensor:

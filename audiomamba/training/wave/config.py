@@ -7,7 +7,7 @@ from audiomamba.models.wave.config import WaveConfig
 from audiomamba.models.wave.sampling import Sampling
 from audiomamba.training.config import RunConfig
 
-__all__ = ["MadeConfig", "WaveDataConfig", "WaveExperiment", "WaveRunConfig"]
+__all__ = ["MadeConfig", "StringsConfig", "WaveDataConfig", "WaveExperiment", "WaveRunConfig"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -20,12 +20,36 @@ class MadeConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class StringsConfig:
+    """Words of a speaker strung together (training/wave/strings.py)."""
+
+    minutes: float = 0.0  # of all speakers together; 0 = none
+    piece_s: float = 20.0  # length of one string
+    pause_least_s: float = 0.1  # between two words
+    pause_most_s: float = 0.6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.pause_least_s <= self.pause_most_s:
+            raise ConfigError(
+                f"data.strings: pauses must be in order and not below 0, "
+                f"got {self.pause_least_s} and {self.pause_most_s}"
+            )
+        if self.minutes < 0 or self.piece_s <= 0:
+            raise ConfigError(
+                f"data.strings: minutes must be >= 0 and piece_s > 0, "
+                f"got {self.minutes} and {self.piece_s}"
+            )
+
+
+@dataclass(kw_only=True, slots=True)
 class WaveDataConfig:
     """Recordings, and how rows of a batch are cut out of them."""
 
     manifests: list[str] = field(default_factory=list)  # .jsonl, recordings in a .tar or beside
     corpora: list[str] = field(default_factory=list)  # folders of training/corpus.py
     made: MadeConfig = field(default_factory=MadeConfig)
+    strings: StringsConfig = field(default_factory=StringsConfig)
     labels: list[str] = field(default_factory=list)  # take these alone; none: all there are
     peak: float = 0.0  # every recording is brought to this peak; 0 = left as it is
     trim_db: float = 0.0  # silence so far below the peak is cut off at both ends; 0 = kept

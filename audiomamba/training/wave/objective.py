@@ -10,6 +10,7 @@ from torch import Tensor
 
 from audiomamba.config import to_mapping
 from audiomamba.models.wave.model import Wave, WaveState
+from audiomamba.models.wave.statistics import SoundStatistics
 from audiomamba.nn import map_state
 from audiomamba.training.gradients import FlatGradient
 from audiomamba.training.parallel import Parallel
@@ -37,6 +38,7 @@ class Waveform:
         config: How to train.
         parallel: This process among the others.
         meter: Bits on held-out recordings; None or an empty one for none.
+        statistics: Of the sound that is trained on, kept in the checkpoint.
     """
 
     terms: Sequence[str] = ("bits",)
@@ -50,9 +52,11 @@ class Waveform:
         parallel: Parallel,
         *,
         meter: BitsMeter | None = None,
+        statistics: SoundStatistics | None = None,
     ) -> None:
         self.model, self._crops, self._config, self._parallel = model, crops, config, parallel
         self._meter = meter if parallel.first else None
+        self._statistics = statistics or SoundStatistics()
         self._carries = data.carry > 1
         self._bf16 = config.precision == "bf16"
         self._state: WaveState | None = None
@@ -65,7 +69,12 @@ class Waveform:
     @property
     def description(self) -> dict[str, Any]:
         sampling = to_mapping(self._config.sampling)
-        return {"kind": "wave", "model": to_mapping(self.model.config), "sampling": sampling}
+        return {
+            "kind": "wave",
+            "model": to_mapping(self.model.config),
+            "sampling": sampling,
+            "statistics": to_mapping(self._statistics),
+        }
 
     @property
     def files(self) -> dict[str, Path]:

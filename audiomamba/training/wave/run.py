@@ -11,6 +11,7 @@ import torch
 from audiomamba.config import to_mapping
 from audiomamba.errors import ConfigError
 from audiomamba.models.wave.model import Wave
+from audiomamba.models.wave.statistics import SoundStatistics, measure
 from audiomamba.training.checkpointing import Progress
 from audiomamba.training.loop import Run
 from audiomamba.training.parallel import Parallel
@@ -19,11 +20,14 @@ from audiomamba.training.wave.config import WaveDataConfig, WaveExperiment
 from audiomamba.training.wave.measure import BitsMeter
 from audiomamba.training.wave.objective import Waveform
 from audiomamba.training.wave.procedural import codes_of
+from audiomamba.training.wave.strings import strings
 from audiomamba.training.wave.takes import Take, read_corpus, read_manifest
 
-__all__ = ["gather_takes", "prepare", "train_wave"]
+__all__ = ["gather_takes", "prepare", "sound_statistics", "train_wave"]
 
 _WORTH_PROCESSES_S = 1800.0  # of sound, below which starting processes takes longer
+_MEASURED = 1_000  # recordings whose sound is measured
+_HEARD_S = 20.0  # of each
 
 
 def train_wave(
@@ -53,13 +57,16 @@ def train_wave(
 
 
 def gather_takes(data: WaveDataConfig, sample_rate: int) -> list[Take]:
-    """All recordings that ``data`` names, and sound made by rule, each 20th piece held out."""
+    """All recordings that ``data`` names, strings of them, and sound made by rule.
+
+    Each 20th piece of what is made by rule is held out.
+    """
     takes: list[Take] = []
     for manifest in data.manifests:
         takes += read_manifest(Path(manifest), data, sample_rate)
     for folder in data.corpora:
         takes += read_corpus(Path(folder), data, sample_rate)
-    return takes + _made(data, sample_rate)
+    return takes + strings(takes, data.strings, sample_rate) + _made(data, sample_rate)
 
 
 def _made(data: WaveDataConfig, sample_rate: int) -> list[Take]:
@@ -110,4 +117,23 @@ def prepare(config: WaveExperiment, takes: Sequence[Take], parallel: Parallel) -
         period=model.period,
         device=parallel.device,
     )
-    return Waveform(wave, crops, data, train, parallel, meter=meter)
+    statistics = sound_statistics(trained, config)
+    return Waveform(wave, crops, data, train, parallel, meter=meter, statistics=statistics)
+
+
+def sound_statistics(takes: Sequence[Take], config: WaveExperiment) -> SoundStatistics:
+    """What the sound that is trained on is like, from a part of it evenly spread.
+
+    A group of rows of which some end before the row does has silence without a limit.
+    """
+    rate, period = config.model.sample_rate, config.model.period
+    chosen = takes[:: max(1, len(takes) // _MEASURED)]
+    found = measure([take.codes[: round(_HEARD_S * rate)] for take in chosen], rate, period)
+    row = config.data.length * config.data.carry
+    drops = config.data.drop_label
+    found.labelled_silence_s = found.silence_s
+    if any(take.label is not None and len(take.codes) < row for take in takes):
+        found.labelled_silence_s = None
+    if any((take.label is None or drops) and len(take.codes) < row for take in takes):
+        found.silence_s = None
+    return found
