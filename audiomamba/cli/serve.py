@@ -8,6 +8,8 @@ EXAMPLES = """examples:
   audiomamba serve
   audiomamba serve server.port=9000 engine.slots=16
   audiomamba serve server=public server.token_file=tokens.txt
+  audiomamba serve engine.voice=runs/mine      sound by a waveform model of your own
+  audiomamba serve engine.voice=               no sound; else by every waveform model that ships
 
 Settings and their defaults: audiomamba/streaming/server/config.py, conf/server/.
 """

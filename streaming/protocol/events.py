@@ -56,7 +56,7 @@ class Ready:
         limits: What the server refuses beyond.
         features: What of the protocol it offers.
         generator: ``name``, ``sample_rate``, ``labels`` and ``speakers`` of the model that makes
-            recordings, or None where there is none.
+            recordings, and its own ``temperature`` and ``top_p``; None where there is none.
         resume: ``token`` and ``ttl_s``, or None where streams cannot be resumed.
     """
 

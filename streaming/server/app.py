@@ -80,8 +80,6 @@ class App:
         """The engines run as long as the application does."""
         self.service.engines.observe(self.metrics.phase)
         self.service.engines.start()
-        if self.service.sounds is not None:
-            self.service.sounds.start()
         tasks = [asyncio.create_task(work) for work in (self._sample(), self._streams.tend())]
         try:
             yield
@@ -91,8 +89,8 @@ class App:
                 with suppress(asyncio.CancelledError):
                     await task
             self.service.engines.stop()
-            if self.service.sounds is not None:
-                self.service.sounds.stop()
+            for voice in self.service.voices:
+                voice.stop()
 
     def health(self) -> list[Route]:
         """What machines ask for every few seconds; needs no token."""
@@ -131,11 +129,10 @@ class App:
         return JSONResponse(body, UNAVAILABLE if reasons else 200)
 
     async def models(self, request: Request) -> Response:
-        """The one model, in the form that OpenAI's clients read."""
+        """The models, in the form that OpenAI's clients read and with more than they know."""
         if (refusal := self._refuse_request(request)) is not None:
             return refusal
-        model = {"id": self.service.name, "object": "model", "created": 0, "owned_by": "audiomamba"}
-        return JSONResponse({"object": "list", "data": [model]})
+        return JSONResponse({"object": "list", "data": self.service.models()})
 
     async def version(self, request: Request) -> Response:
         """Of the package and the model."""

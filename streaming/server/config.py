@@ -75,8 +75,8 @@ class EngineConfig:
     """How the model runs."""
 
     model: str = "listen-en"  # a name that `audiomamba models` lists, or a folder
-    voice: str = ""  # the same, of the model that makes recordings; "" = none are made
-    recordings: int = 16  # made at once
+    voice: str = "auto"  # the same, of a model that makes sound; auto = all that ship; "" = none
+    recordings: int = 16  # made at once by a model
     device: str = "cpu"  # torch's name of it
     slots: int = 64  # streams at once
     block: int = 4  # encoder frames (40 ms) a step: fewer answer sooner, more cost less

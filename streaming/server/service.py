@@ -1,7 +1,7 @@
 """What is served: one model behind its engines, and who may still come."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from audiomamba.streaming.protocol import AudioSettings, EndpointSettings, Strea
 from audiomamba.text.ctc import DecoderConfig
 
 if TYPE_CHECKING:
-    from audiomamba.streaming.engine.sounds import SoundEngine
+    from audiomamba.streaming.engine.voice import Voice
 
 __all__ = ["Service", "load_service", "step_model"]
 
@@ -36,7 +36,7 @@ class Service:
         weights: Digest of its weights, in hexadecimal.
         recognizer: Makes what one stream needs beside the model.
         decoder: Decoding as the model wants it.
-        sounds: Make recordings; None where none are made here.
+        voices: Make recordings; the first where a client names none.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Service:
         weights: str,
         recognizer: MakeRecognizer,
         decoder: DecoderConfig,
-        sounds: "SoundEngine | None" = None,
+        voices: "Sequence[Voice]" = (),
     ) -> None:
         self.engines = engines
         self.name = name
         self.weights = weights
-        self.sounds = sounds
+        self.voices = tuple(voices)
         self.draining = False
         self._recognizer = recognizer
         self._decoder = decoder
@@ -102,32 +102,38 @@ class Service:
             state=state,
         )
 
-    def check_generates(self) -> "SoundEngine":
-        """What makes recordings.
+    def voice(self, settings: StreamSettings) -> "Voice":
+        """What makes the recordings of a stream.
 
         Raises:
-            ProtocolError: nothing does here.
+            ProtocolError: nothing does here, or not the model that is asked for.
         """
-        if self.sounds is None:
+        if not self.voices:
             message = "start.task: this server makes no recordings; see engine.voice"
             raise ProtocolError(message, code="no_model", close_code=4404)
-        return self.sounds
+        # Of a stream that also hears, start.model is what hears.
+        wanted = settings.model if settings.task == "generate" else None
+        for voice in self.voices:
+            if wanted in (None, voice.name):
+                return voice
+        names = ", ".join(voice.name for voice in self.voices)
+        message = f"start.model: recordings are made here by {names}, got {wanted!r}"
+        raise ProtocolError(message, code="no_model", close_code=4404)
 
     def features(self) -> tuple[str, ...]:
         """What of the protocol is offered."""
-        return FEATURES if self.sounds is None else (*FEATURES, "generate")
+        return (*FEATURES, "generate") if self.voices else FEATURES
 
-    def generator(self) -> dict[str, Any] | None:
-        """What ``ready`` says of the model that makes recordings."""
-        if self.sounds is None:
-            return None
-        made = self.sounds.synthesizer
-        return {
-            "name": made.name,
-            "sample_rate": made.sample_rate,
-            "labels": list(made.config.labels),
-            "speakers": list(made.config.speakers),
-        }
+    def models(self) -> list[dict[str, Any]]:
+        """Every model by name, with the task of a stream that it is for."""
+        about = {"object": "model", "created": 0, "owned_by": "audiomamba"}
+        return [
+            {"id": self.name, **about, "task": "transcribe"},
+            *(
+                {"id": voice.name, **about, "task": "generate", "generator": voice.description()}
+                for voice in self.voices
+            ),
+        ]
 
     def decoder(self, endpointing: EndpointSettings) -> DecoderConfig:
         """The decoder's settings for a client's."""
@@ -184,7 +190,8 @@ def load_service(
         buffer_s: Audio that may wait in a stream.
         threads: Engines; 0 = one a core where the native engine runs, else one.
         checkpoint_s: Audio between two checkpoints of a stream; 0 = only when asked.
-        voice: Name or folder of the model that makes recordings; none where empty.
+        voice: Name or folder of the model that makes recordings, which is loaded now; ``auto``
+            for all that ship, each loaded when it is first wanted; none where empty.
         recordings: Made at once.
         language_model: Whether to decode with the checkpoint's, where it has one.
 
@@ -225,15 +232,18 @@ def load_service(
         weights=checkpoint,
         recognizer=recognizer,
         decoder=listener.decoder_config(),
-        sounds=_sound_engine(voice, device=device, most=recordings) if voice else None,
+        voices=_voices(voice, device=device, recordings=recordings) if voice else (),
     )
 
 
-def _sound_engine(voice: str, *, device: str, most: int) -> "SoundEngine":
-    from audiomamba.models.wave.synthesizer import Synthesizer
-    from audiomamba.streaming.engine.sounds import SoundEngine
+def _voices(named: str, *, device: str, recordings: int) -> "list[Voice]":
+    from audiomamba.streaming.engine.voice import installed, open_voice
 
-    return SoundEngine(Synthesizer.from_folder(find(voice), device=device), most=most)
+    if named == "auto":
+        return installed(device=device, recordings=recordings)
+    voice = open_voice(named, device=device, recordings=recordings)
+    voice.wanted().result()  # who names a model hears at once what is wrong with it
+    return [voice]
 
 
 def _step_models(

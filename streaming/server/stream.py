@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from audiomamba.errors import Overloaded, ProtocolError, StateError
 from audiomamba.streaming.engine import Session
@@ -13,6 +14,9 @@ from audiomamba.streaming.server.generations import Generations
 from audiomamba.streaming.server.limits import LimitsConfig
 from audiomamba.streaming.server.resume import Holder, Past, Streams
 from audiomamba.streaming.server.service import Service
+
+if TYPE_CHECKING:
+    from audiomamba.streaming.engine.voice import Voice
 
 __all__ = ["Stream"]
 
@@ -50,6 +54,7 @@ class Stream:
         self._notify = notify
         self._id = account.stream_id
         self._session: Session | None = None
+        self._voice: Voice | None = None
         self._sounds: Generations | None = None
         self._room = asyncio.Event()  # the session may have taken audio
         self._news = asyncio.Event()  # it may have said something
@@ -71,8 +76,8 @@ class Stream:
         """
         self._account.task = settings.task
         if settings.task != "transcribe":
-            engine = self._service.check_generates()
-            self._sounds = Generations(engine, settings.audio, self._notify)
+            self._voice = self._service.voice(settings)
+            self._sounds = Generations(self._voice, settings.audio, self._notify)
         if settings.task == "generate":
             self._ready()
             return
@@ -153,6 +158,7 @@ class Stream:
             self._account.opened(opened, time.monotonic())
         hears = self._session is not None or past is not None
         token = {"token": self._streams.token(self._id), "ttl_s": self._streams.ttl_s}
+        voice = self._voice or next(iter(self._service.voices), None)
         ready = events.Ready(
             self._id,
             self._service.model(),
@@ -161,7 +167,7 @@ class Stream:
             token if hears else None,
             resumed=past is not None,
             resume_at_sample=past.at_sample if past else 0,
-            generator=self._service.generator(),
+            generator=voice.description() if voice else None,
         )
         self._dialect.opened(ready, time.monotonic(), past.dialect if past else None)
 

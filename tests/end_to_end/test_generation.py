@@ -5,8 +5,10 @@ import json
 import struct
 from collections.abc import Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 import websockets
@@ -14,6 +16,7 @@ import websockets
 from audiomamba.audio import pcm
 from audiomamba.errors import ProtocolError
 from audiomamba.models.wave.synthesizer import Synthesizer
+from audiomamba.streaming import protocol
 from audiomamba.streaming.client import hear as hear_client
 from tests.end_to_end.serving import Server
 from tests.end_to_end.speaking import WORDS, say, text, until
@@ -22,6 +25,8 @@ from tests.models.wave.tiny import tiny_checkpoint
 
 pytestmark = pytest.mark.slow
 
+SCHEMA = json.loads((Path(protocol.__file__).parent / "v1.schema.json").read_text())
+GENERATOR = jsonschema.Draft202012Validator({**SCHEMA, "$ref": "#/$defs/generator"})
 HEADER = struct.Struct("<HBBHBBIHHQII")
 
 
@@ -68,6 +73,7 @@ def test_recordings_follow_each_other_and_are_those_of_the_library(
         async with websockets.connect(f"{server.socket_url}/v1/stream") as socket:
             await say(socket, {"type": "start", "task": "generate"})
             [ready] = await until(socket, "ready")
+            GENERATOR.validate(ready["generator"])
             assert ready["generator"]["labels"] == ["yes", "no", "stop"]
             assert "generate" in ready["features"] and "resume" not in ready
             for id, label in (("a", "yes"), ("b", "no"), ("c", "maybe")):
@@ -148,8 +154,30 @@ def test_the_client_hears_what_the_library_makes_and_may_leave(server: Server, v
     asyncio.run(run())
 
 
+def test_the_models_are_listed_with_what_can_be_asked_of_them(server: Server, voice: Any) -> None:
+    status, body = server.get("/v1/models")
+    listening, making = json.loads(body)["data"]
+    assert status == 200
+    assert (listening["id"], listening["task"]) == ("listen-en", "transcribe")
+    assert (making["id"], making["object"], making["task"]) == (voice.name, "model", "generate")
+    GENERATOR.validate(making["generator"])
+
+    async def run() -> None:
+        for wanted in (voice.name, "another"):
+            async with websockets.connect(f"{server.socket_url}/v1/stream") as socket:
+                await say(socket, {"type": "start", "task": "generate", "model": wanted})
+                [first] = await until(socket, "ready", "error")
+                if wanted == "another":
+                    assert first["code"] == "no_model" and voice.name in first["message"]
+                else:
+                    assert first["generator"] == making["generator"]
+
+    asyncio.run(run())
+
+
 def test_a_server_without_a_voice_says_so() -> None:
-    silent = Server("engine.slots=1")
+    silent = Server("engine.slots=1", "engine.voice=")
+    assert [m["task"] for m in json.loads(silent.get("/v1/models")[1])["data"]] == ["transcribe"]
 
     async def run() -> None:
         async with websockets.connect(f"{silent.socket_url}/v1/stream") as socket:
