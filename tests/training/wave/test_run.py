@@ -16,7 +16,7 @@ from audiomamba.training.gradients import FlatGradient
 from audiomamba.training.parallel import Parallel
 from audiomamba.training.wave import run
 from audiomamba.training.wave.config import WaveDataConfig, WaveExperiment, WaveRunConfig
-from audiomamba.training.wave.run import gather_takes, prepare, train_wave
+from audiomamba.training.wave.run import gather_takes, prepare, sound_statistics, train_wave
 from audiomamba.training.wave.takes import Take
 from tests.models.wave.tiny import tiny_config
 
@@ -57,6 +57,18 @@ def test_what_comes_again_and_again_is_learnt(tmp_path: Path) -> None:
     _, objective = train_wave(experiment(tmp_path, 60), takes=takes())
     assert objective.last_bits["all"] < 0.5 * math.log2(256)
     assert objective.description["model"]["speakers"] == ["machine"]
+    statistics = objective.description["statistics"]
+    assert -70 < statistics["level_db"] < -50 and statistics["silence_s"] == 0
+
+
+def test_rows_that_outlast_their_recording_end_in_silence_without_a_limit(tmp_path: Path) -> None:
+    def silences(**data: object) -> tuple[bool, bool]:
+        found = sound_statistics(takes()[:1], experiment(tmp_path, 1, **data))
+        return found.silence_s is None, found.labelled_silence_s is None
+
+    assert silences(length=48) == (False, False)
+    assert silences(length=6_000, drop_label=0.0) == (False, True)
+    assert silences(length=600, carry=10) == (True, True)
 
 
 def test_a_run_taken_up_again_goes_on_with_its_rows(tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""What sound is like as it runs on: loudness, noisiness, saturation, silence, in constant memory.
+
+The same running means are taken of what a model was trained on, whose extremes its checkpoint
+keeps (:class:`SoundStatistics`), and of what it makes (guard.py compares the two). One step is a
+block of about a tenth of a second; the spectrum's mean fades over :data:`FADE_S`, so that one
+hissed consonant among vowels is not noise and a second of nothing else is.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiomamba.audio.mulaw import CLASSES, expand
+
+__all__ = [
+    "FADE_S", "SILENCE_DB", "Readings", "Running", "SoundStatistics", "block_samples", "measure",
+]  # fmt: skip
+
+FADE_S = 0.3  # of the running means
+SILENCE_DB = -60.0  # a block below this is silent
+QUIET_DB = -50.0  # sound below this is neither noise nor speech: its colour is not judged
+FFT = 256
+SHARE = 0.999  # of the blocks of what is trained on that lie within its statistics
+LOUDEST = 2  # classes at either end that count as full scale
+
+Codes = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+
+@dataclass(kw_only=True, slots=True)
+class SoundStatistics:
+    """The extremes of what a model was trained on; part of its checkpoint's ``config.json``."""
+
+    level_db: float = 0.0  # running loudness, of full scale
+    flatness: float = 1.0  # running flatness of the spectrum, 0 a tone, 1 white noise
+    clipped: float = 1.0  # running share of samples at full scale
+    silence_s: float | None = None  # longest silence where nothing is asked for; None: unlimited
+    labelled_silence_s: float | None = None  # the same where a label is asked for
+
+
+class Readings(NamedTuple):
+    """The running means of M streams after a block."""
+
+    level_db: Floats  # (M,)
+    flatness: Floats  # (M,); 0 where the sound is too quiet to tell
+    clipped: Floats  # (M,)
+    silent_s: Floats  # (M,) seconds of silence up to now
+
+
+def block_samples(sample_rate: int, period: int) -> int:
+    """Samples of a block: at least a tenth of a second, whole frames, whole periods of a model."""
+    whole = math.lcm(FFT, period)
+    return -(-(sample_rate // 10) // whole) * whole
+
+
+class Running:
+    """The running means of M streams.
+
+    Args:
+        streams: M.
+        block: Samples of a block, from :func:`block_samples`.
+        sample_rate: Hz.
+    """
+
+    def __init__(self, streams: int, block: int, sample_rate: int) -> None:
+        self.block_s = block / sample_rate
+        self._fade = math.exp(-self.block_s / FADE_S)
+        self._window = np.hanning(FFT + 1)[:-1]
+        # Of white noise at full power the spectrum's mean is then 1.
+        self._window /= math.sqrt(float(np.square(self._window).sum()))
+        self.spectrum = np.zeros((streams, FFT // 2 + 1))
+        self.clipped = np.zeros(streams)
+        self.silent_s = np.zeros(streams)
+
+    def add(self, codes: Codes) -> Readings:
+        """Take a block ``(M, block)`` of each stream."""
+        sound = expand(codes).astype(np.float64)
+        frames = sound.reshape(len(codes), -1, FFT) * self._window
+        power = np.square(np.abs(np.fft.rfft(frames))).mean(1)
+        self.spectrum += (1 - self._fade) * (power - self.spectrum)
+        ends = (codes < LOUDEST) | (codes >= CLASSES - LOUDEST)
+        self.clipped += (1 - self._fade) * (ends.mean(1) - self.clipped)
+        silent = _db(np.square(sound).mean(1)) < SILENCE_DB
+        self.silent_s = np.where(silent, self.silent_s + self.block_s, 0.0)
+        return self.readings()
+
+    def readings(self) -> Readings:
+        """The means as they are."""
+        # Bins but the first and the last stand for two of the whole circle.
+        level = _db((2 * self.spectrum.sum(1) - self.spectrum[:, 0] - self.spectrum[:, -1]) / FFT)
+        inner = self.spectrum + 1e-12
+        flatness = np.exp(np.log(inner).mean(1)) / inner.mean(1)
+        flatness = np.where(level > QUIET_DB, flatness, 0.0)
+        return Readings(level, flatness, self.clipped.copy(), self.silent_s.copy())
+
+
+def measure(sounds: Iterable[Codes], sample_rate: int, period: int) -> SoundStatistics:
+    """The extremes of recordings ``(n,)``, whose last block may be cut short by silence.
+
+    ``silence_s`` is the longest silence inside of one of them, ``labelled_silence_s`` is left open.
+    """
+    block = block_samples(sample_rate, period)
+    rows: list[Readings] = []
+    for codes in sounds:
+        running = Running(1, block, sample_rate)
+        whole = len(codes) // block * block
+        parts = [codes[start : start + block] for start in range(0, whole, block)]
+        if whole < len(codes):
+            rest = np.full(block, CLASSES // 2, np.uint8)
+            rest[: len(codes) - whole] = codes[whole:]
+            parts.append(rest)
+        rows += [running.add(part[None]) for part in parts]
+    if not rows:
+        return SoundStatistics()
+    columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
+    level, flatness, clipped = (round(float(np.quantile(c, SHARE)), 4) for c in columns[:3])
+    silence = round(float(columns[3].max()), 3)
+    return SoundStatistics(level_db=level, flatness=flatness, clipped=clipped, silence_s=silence)
+
+
+def _db(power: Floats) -> Floats:
+    decibels: Floats = 10 * np.log10(power + 1e-12)
+    return decibels
