@@ -31,7 +31,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    from audiomamba.streaming.server.config import compose
+    from audiomamba.streaming.server.config import compose_apart
+
+    config = compose_apart(args.overrides)  # before anything has a thread
     from audiomamba.streaming.server.run import serve
 
-    return serve(compose(args.overrides))
+    return serve(config)

@@ -14,18 +14,47 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiomamba.errors import ModelError
 
-__all__ = ["BOUNDARY", "NgramModel", "Trie"]
+__all__ = ["BOUNDARY", "Coded", "Column", "NgramModel", "Trie"]
 
 BOUNDARY = 0
 MAGIC = b"ammgram1"
 LEVELS = 256  # of the stored log-probabilities and back-off weights
 Ids = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Numbers of few values, a byte each; read like an array of float32, ``(n,)``.
+
+    Attributes:
+        codes: ``(n,)`` uint8.
+        values: ``(LEVELS,)`` float32.
+    """
+
+    codes: NDArray[np.uint8]
+    values: Floats
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, at: Any) -> Floats:
+        found: Floats = self.values[self.codes[at]]
+        return found
+
+    def tobytes(self) -> bytes:
+        """The float32 numbers, as of an array."""
+        return self[:].tobytes()
+
+
+Column = Floats | Coded
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +66,16 @@ class Trie:
         order: Length of the longest n-grams.
         pieces: ``(n,)`` uint16, the last piece of each n-gram; rises among brothers.
         children: ``(n + 1,)`` uint16, how many children each node has, the root first.
-        log_probs: ``(n,)`` float32, natural.
-        backoffs: ``(n,)`` float32, log of the weight that is paid to leave this context.
+        log_probs: ``(n,)``, natural.
+        backoffs: ``(n,)``, log of the weight that is paid to leave this context.
     """
 
     vocabulary: int
     order: int
     pieces: NDArray[np.uint16]
     children: NDArray[np.uint16]
-    log_probs: NDArray[np.float32]
-    backoffs: NDArray[np.float32]
+    log_probs: Column
+    backoffs: Column
 
 
 class NgramModel:
@@ -73,9 +102,8 @@ class NgramModel:
             raise ModelError("language model: brothers are not in order")
         # A million n-grams in a server: numbers are kept as small as they can be.
         self._keys = keys.astype(np.min_scalar_type((n + 1) * V))
-        # One number more at the front: the root, which nothing leads to.
-        self._log_probs = np.concatenate([[0.0], trie.log_probs]).astype(np.float32)
-        self._backoffs = np.concatenate([[0.0], trie.backoffs]).astype(np.float32)
+        # Of node 1 first: nothing leads to the root, and as all pieces follow it, nobody leaves it.
+        self._log_probs, self._backoffs = trie.log_probs, trie.backoffs
         self._has_children = counts > 0
         self._suffix = self._suffixes(parents, counts).astype(np.min_scalar_type(n))
         self.start = int(self._contexts(np.array([self._child(0, BOUNDARY)]))[0])
@@ -85,30 +113,30 @@ class NgramModel:
     def trie(self) -> Trie:
         """What is stored of the model."""
         parents, pieces = np.divmod(self._keys, self.vocabulary)
-        children = np.bincount(parents.astype(np.intp), minlength=len(self._log_probs))
+        children = np.bincount(parents.astype(np.intp), minlength=len(self._keys) + 1)
         return Trie(
             vocabulary=self.vocabulary,
             order=self.order,
             pieces=pieces.astype(np.uint16),
             children=children.astype(np.uint16),
-            log_probs=self._log_probs[1:],
-            backoffs=self._backoffs[1:],
+            log_probs=self._log_probs,
+            backoffs=self._backoffs,
         )
 
     def score(
         self, contexts: NDArray[np.intp], pieces: NDArray[np.intp]
-    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    ) -> tuple[Floats, NDArray[np.intp]]:
         """Log-probabilities ``(n,)`` of pieces after contexts, and the contexts after them."""
         at = contexts.copy()
         paid = np.zeros(len(at), np.float32)
         found = self._find(at * self.vocabulary + pieces)
         missing = np.flatnonzero(found < 0)
         while len(missing):
-            paid[missing] += self._backoffs[at[missing]]
+            paid[missing] += self._backoffs[at[missing] - 1]
             at[missing] = self._suffix[at[missing]]
             found[missing] = self._find(at[missing] * self.vocabulary + pieces[missing])
             missing = missing[found[missing] < 0]
-        return paid + self._log_probs[found], self._contexts(found)
+        return paid + self._log_probs[found - 1], self._contexts(found)
 
     def perplexity(self, sentences: list[list[int]]) -> float:
         """Of whole sentences, their ends not counted."""
@@ -124,7 +152,8 @@ class NgramModel:
     def save(self, path: Path) -> int:
         """Write the model; returns the file's size in bytes."""
         t = self.trie
-        log_probs, backoffs = _Levels.of(t.log_probs), _Levels.of(t.backoffs)
+        columns = t.log_probs[:], t.backoffs[:]
+        log_probs, backoffs = (_Levels.of(column) for column in columns)
         header = {
             "vocabulary": t.vocabulary,
             "order": t.order,
@@ -132,15 +161,14 @@ class NgramModel:
             "log_probs": [log_probs.low, log_probs.high],
             "backoffs": [backoffs.low, backoffs.high],
         }
-        columns = [
-            t.pieces.astype("<u2").tobytes(),
-            t.children.astype("<u2").tobytes(),
-            log_probs.pack(t.log_probs),
-            backoffs.pack(t.backoffs),
-        ]
         # Bytes of one rank together: the upper ones are nearly all alike.
-        columns = [_split_bytes(c, 2) for c in columns[:2]] + columns[2:]
-        packed = zlib.compress(b"".join(columns), 9)
+        stored = [
+            _split_bytes(t.pieces.astype("<u2").tobytes(), 2),
+            _split_bytes(t.children.astype("<u2").tobytes(), 2),
+            log_probs.pack(columns[0]),
+            backoffs.pack(columns[1]),
+        ]
+        packed = zlib.compress(b"".join(stored), 9)
         text = json.dumps(header).encode()
         path.write_bytes(MAGIC + struct.pack("<I", len(text)) + text + packed)
         return path.stat().st_size
@@ -216,16 +244,17 @@ class _Levels:
     high: float
 
     @classmethod
-    def of(cls, values: NDArray[np.float32]) -> "_Levels":
+    def of(cls, values: Floats) -> "_Levels":
         return cls(float(values.min()), float(values.max()))
 
-    def pack(self, values: NDArray[np.float32]) -> bytes:
+    def pack(self, values: Floats) -> bytes:
         step = (self.high - self.low) / (LEVELS - 1) or 1.0
         return bytes(np.rint((values - self.low) / step).astype(np.uint8))
 
-    def unpack(self, packed: NDArray[np.uint8]) -> NDArray[np.float32]:
-        values: NDArray[np.float32] = np.linspace(self.low, self.high, LEVELS, dtype=np.float32)
-        return values[packed]
+    def unpack(self, packed: bytes) -> Coded:
+        values: Floats = np.linspace(self.low, self.high, LEVELS, dtype=np.float32)
+        # Of its own: else the whole file's bytes would stay.
+        return Coded(np.frombuffer(packed, np.uint8).copy(), values)
 
 
 def _unpack(header: dict[str, object], columns: bytes) -> Trie:
@@ -242,8 +271,8 @@ def _unpack(header: dict[str, object], columns: bytes) -> Trie:
         order=int(str(header["order"])),
         pieces=_join_bytes(pieces),
         children=_join_bytes(children),
-        log_probs=_Levels(*header["log_probs"]).unpack(np.frombuffer(log_probs, np.uint8)),  # type: ignore[misc]
-        backoffs=_Levels(*header["backoffs"]).unpack(np.frombuffer(backoffs, np.uint8)),  # type: ignore[misc]
+        log_probs=_Levels(*header["log_probs"]).unpack(log_probs),  # type: ignore[misc]
+        backoffs=_Levels(*header["backoffs"]).unpack(backoffs),  # type: ignore[misc]
     )
 
 

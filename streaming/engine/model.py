@@ -41,6 +41,10 @@ class StepModel(Protocol):
         """Streams at once; they are numbered 1..slots."""
 
     @property
+    def best_batch(self) -> int:
+        """Streams of one step beyond which more are not cheaper each."""
+
+    @property
     def state_bytes(self) -> int:
         """Size of one stream's state."""
 

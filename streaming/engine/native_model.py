@@ -12,6 +12,8 @@ from audiomamba.streaming.engine.model import FloatArray
 __all__ = ["NativeStepModel"]
 
 FRAME_S = 0.04
+BEST_BATCH = 8
+"""More save 3 % of the time at most (32: 1.75 ms a stream and block, 8: 1.8), and take memory."""
 
 
 class NativeStepModel:
@@ -33,6 +35,7 @@ class NativeStepModel:
         self._states = model.init_state(slots + 1)
         self._digest = bytes.fromhex(checkpoint)
         self.slots = slots
+        self.best_batch = min(BEST_BATCH, slots)
         self.num_mel_bins = model.bins
         self.frames_per_block = block * FACTOR
         self.block_s = block * FRAME_S

@@ -34,7 +34,7 @@ class TorchStepModel:
     def __init__(self, model: Transcriber, *, slots: int, block: int = 4) -> None:
         self._model = model
         self._pool = StatePool(model, slots=slots)
-        self.slots = slots
+        self.slots = self.best_batch = slots
         self.num_mel_bins = model.config.mel.bins
         self.frames_per_block = block * FACTOR
         self.block_s = block * model.config.frame_s

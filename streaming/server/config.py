@@ -1,16 +1,26 @@
 """Settings of the server, and how the command line's overrides become them."""
 
 import ipaddress
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from audiomamba.config import from_mapping, to_mapping
-from audiomamba.errors import ConfigError
+from audiomamba.errors import ConfigError, Error
 from audiomamba.streaming.server.limits import LimitsConfig
 from audiomamba.streaming.server.resume.config import ResumeConfig
 
-__all__ = ["EngineConfig", "LimitsConfig", "ListenConfig", "ServerConfig", "VoskConfig", "compose"]
+__all__ = [
+    "EngineConfig",
+    "LimitsConfig",
+    "ListenConfig",
+    "ServerConfig",
+    "VoskConfig",
+    "compose",
+    "compose_apart",
+]
 
 NOTICE_S = 5.0
 
@@ -133,6 +143,8 @@ class ServerConfig:
 def compose(overrides: Sequence[str]) -> ServerConfig:
     """Compose conf/serve.yaml with Hydra overrides such as ``server.port=9000``.
 
+    A process that serves calls :func:`compose_apart`.
+
     Raises:
         ConfigError: an override cannot be read, a key is unknown, a value is out of range.
     """
@@ -151,6 +163,46 @@ def compose(overrides: Sequence[str]) -> ServerConfig:
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error)) from None
     return from_mapping(ServerConfig, {str(key): value for key, value in plain.items()})
+
+
+def compose_apart(overrides: Sequence[str]) -> ServerConfig:
+    """As :func:`compose`, by a process of its own where one can be forked.
+
+    Hydra and its parsers take 8 MB that a server has no use for once it knows its settings. Call it
+    before there are threads.
+
+    Raises:
+        ConfigError: as there.
+        Error: that process died.
+    """
+    if not hasattr(os, "fork"):
+        return compose(overrides)
+    readable, writable = os.pipe()
+    if not (child := os.fork()):
+        status = 1
+        try:
+            os.close(readable)
+            with open(writable, "w", encoding="utf-8") as pipe:
+                json.dump(_answer(overrides), pipe)
+            status = 0
+        finally:
+            os._exit(status)  # whoever called is the parent's alone
+    os.close(writable)
+    with open(readable, encoding="utf-8") as pipe:
+        answer = pipe.read()
+    if os.waitpid(child, 0)[1] or not answer:
+        raise Error("serve: the settings could not be composed")
+    known: dict[str, Any] = json.loads(answer)
+    if "wrong" in known:
+        raise ConfigError(known["wrong"])
+    return from_mapping(ServerConfig, known["config"])
+
+
+def _answer(overrides: Sequence[str]) -> dict[str, Any]:
+    try:
+        return {"config": to_mapping(compose(overrides))}
+    except ConfigError as error:
+        return {"wrong": str(error)}
 
 
 def _one_line(error: Exception) -> str:

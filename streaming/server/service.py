@@ -227,7 +227,7 @@ def load_service(
         )
 
     return Service(
-        Engines([Engine(model, limits=limits) for model in steps]),
+        Engines([Engine(model, limits=limits, max_batch=model.best_batch) for model in steps]),
         name=folder.name,
         weights=checkpoint,
         recognizer=recognizer,

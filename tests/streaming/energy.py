@@ -40,7 +40,7 @@ class EnergyModel:
     fingerprint = kind = "energy"
 
     def __init__(self, slots: int = 4, block: int = 4) -> None:
-        self.slots = slots
+        self.slots = self.best_batch = slots
         self.frames_per_block = block * FACTOR
         self.block_s = block * FRAME_S
         self.batches: list[int] = []

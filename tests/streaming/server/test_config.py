@@ -1,9 +1,13 @@
 """Settings: what is refused, and what follows from others."""
 
+import subprocess
+import sys
+
 import pytest
 
 from audiomamba.errors import ConfigError
 from audiomamba.streaming.server.config import compose
+from tests.cli.test_main import audiomamba
 
 
 def test_overrides_of_every_group_arrive() -> None:
@@ -42,3 +46,21 @@ def test_a_wrong_setting_is_refused_by_name(wrong: str) -> None:
     name = wrong.split("=")[0].split(".")[1]
     with pytest.raises(ConfigError, match=name):
         compose([wrong])
+
+
+def test_settings_composed_apart_are_the_same_and_leave_hydra_out() -> None:
+    program = (
+        "import sys; from audiomamba.streaming.server.config import compose_apart;"
+        "config = compose_apart(['engine.slots=3', 'server.tokens=[a,b]']);"
+        "print('hydra' in sys.modules, config)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"False {compose(['engine.slots=3', 'server.tokens=[a,b]'])}\n"
+
+
+def test_what_is_wrong_is_said_by_the_process_that_asked() -> None:
+    with pytest.raises(ConfigError) as here:
+        compose(["engine.slotss=3"])
+    done = audiomamba("serve", "engine.slotss=3")
+    assert (done.returncode, done.stderr) == (2, f"audiomamba serve: {here.value}\n")
