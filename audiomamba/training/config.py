@@ -96,7 +96,6 @@ class TrainConfig(RunConfig):
     """A run of a transcriber."""
 
     tokenizer: str = ""  # sentencepiece model, written into the export
-    compile: bool = False  # fuse what lies between the products and scans of a layer (inductor)
     max_shapes: int = 12  # graphs kept; batches of further shapes run from Python
     statistics_batches: int = 4  # the features' mean and deviation are measured on
     loss: LossConfig = field(default_factory=LossConfig)

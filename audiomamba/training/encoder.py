@@ -1,10 +1,9 @@
 """Forward and backward of the transcriber, replayed as CUDA graphs, one pair a shape.
 
 A step launches thousands of kernels that are each over in microseconds, so from Python the host
-would be the bottleneck. A replayed graph costs one launch. Compiled, the layers' elementwise
-operations, casts and dropout are fused first: at this width they move more memory than the products
-do. The loss stays outside: CTC wants lengths on the host. So the outputs are handed over as leaves,
-the loss fills their gradients, and the backward graph takes it from there to the flat gradient.
+would be the bottleneck. A replayed graph costs one launch. The loss stays outside: CTC wants
+lengths on the host. So the outputs are handed over as leaves, the loss fills their gradients, and
+the backward graph takes it from there to the flat gradient.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -13,9 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from audiomamba.models.subsample import Subsampler
 from audiomamba.models.transcriber import TranscriberOutput
-from audiomamba.nn import Block
 from audiomamba.training.config import TrainConfig
 from audiomamba.training.gradients import FlatGradient
 
@@ -51,11 +48,6 @@ class Encoder:
         alone: AbstractContextManager[object] | None = None,
     ) -> None:
         self._model, self._gradient = model, gradient
-        if config.compile:
-            for part in model.modules():
-                if isinstance(part, Block | Subsampler):
-                    # Equal layers share one compiled function: their weights are its arguments.
-                    part.compile(dynamic=False)
         self._device = gradient.flat.device
         self._bf16 = config.precision == "bf16"
         self._max_shapes = config.max_shapes if config.graphs and self._device.type == "cuda" else 0

@@ -57,9 +57,6 @@ class Evaluator:
         ]
 
     @torch.no_grad()
-    @torch.compiler.set_stance(
-        "force_eager"
-    )  # whole files are of all lengths: no layer is compiled
     def measure(
         self, model: nn.Module, weights: dict[str, Tensor], *, bf16: bool
     ) -> tuple[dict[str, Rates], list[Result]]:

@@ -152,6 +152,23 @@ class TorchWave:
         streams.position = int(arrays["position"][0, 0]) if len(arrays["position"]) else 0
         return streams
 
+    @torch.inference_mode()
+    def take(self, state: _Streams, rows: NDArray[np.intp]) -> _Streams:
+        part = self._streams(len(rows))
+        self._copy(part, part.slots, state, state.slots[self._index(rows)])
+        part.position = state.position
+        return part
+
+    @torch.inference_mode()
+    def put(self, state: _Streams, rows: NDArray[np.intp], part: _Streams) -> None:
+        self._copy(state, state.slots[self._index(rows)], part, part.slots)
+
+    def _index(self, rows: NDArray[np.intp]) -> Tensor:
+        return torch.from_numpy(np.asarray(rows, np.int64)).to(self._device)
+
+    def _copy(self, to: _Streams, there: Tensor, source: _Streams, here: Tensor) -> None:
+        scatter_(to.pool, there, gather(source.pool, here))
+
     def phase(self, state: _Streams) -> int:
         return state.position
 
@@ -209,7 +226,7 @@ class _Graphs:
     def __init__(
         self, step: Callable[[int, Tensor, Tensor], Tensor], pool: WaveState, rows: int, pools: int
     ) -> None:
-        self._pool = pool
+        self._pool, self._step = pool, step  # the step holds the slots, which the graphs read
         device = pool.position.device
         self._code = torch.zeros(rows, dtype=torch.int64, device=device)
         self._u = torch.zeros(rows, device=device)

@@ -150,9 +150,10 @@ def _graphed_block(
     model: LanguageModel, buffer: Tensor, pool: object, slots: Tensor
 ) -> Callable[[], Tensor]:
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         _step_through(model, buffer, pool, slots)
-    torch.cuda.synchronize()
+    torch.cuda.current_stream().wait_stream(side)
     map_state(lambda t: t.zero_(), pool)  # the warm-up advanced it
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
