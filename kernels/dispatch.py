@@ -28,6 +28,9 @@ HAS_TRITON: Final = find_spec("triton") is not None
 # Triton decides when a kernel is decorated, so the variable counts at import time only.
 INTERPRETED: Final = os.environ.get("TRITON_INTERPRET") == "1"
 
+# Compute capability that kernels are compiled for where there is no GPU; see ``offline``.
+offline: int | None = None
+
 # All ops share one namespace, torch.ops.audiomamba. Library.define/impl costs a tenth of the host
 # time that the custom_op decorator costs per call.
 LIBRARY: Final = torch.library.Library("audiomamba", "FRAGMENT")
@@ -69,6 +72,6 @@ def _missing(name: str, device: str) -> str | None:
         return f"is unknown; there are {', '.join(IMPLEMENTATIONS)}"
     if not HAS_TRITON:
         return "needs the package triton, which is not installed; use 'reference'"
-    if device != "cuda" and not INTERPRETED:
+    if device != "cuda" and not INTERPRETED and offline is None:
         return f"wants tensors on a GPU, got {device}; move them, or set TRITON_INTERPRET=1"
     return None

@@ -9,9 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from audiomamba.kernels.blocks import TABLES
 from audiomamba.kernels.dispatch import INTERPRETED
 
-__all__ = ["PLACES", "Place", "assert_near", "evaluate", "judge", "poisoned", "relative_error"]
+__all__ = [
+    "PLACES",
+    "Place",
+    "assert_near",
+    "evaluate",
+    "judge",
+    "poisoned",
+    "relative_error",
+    "table_rows",
+]
 
 Op = Callable[..., tuple[Tensor, Tensor]]
 
@@ -133,3 +143,14 @@ def judge(op: Op, given: dict[str, Any]) -> dict[str, Tensor]:
         for name, x in given.items()
     }
     return evaluate(op, wide, "reference")
+
+
+def table_rows(op: str) -> list[Any]:
+    """For ``parametrize(("kernel", "row"), ...)``: every row shipped for an op's kernels."""
+    return [
+        pytest.param(kernel, row, id=f"{kernel}-{arch}-{i}")
+        for kernel, table in TABLES.items()
+        if kernel.split(".")[0] == op
+        for arch, rows in table.items()
+        for i, row in enumerate(rows)
+    ]

@@ -5,17 +5,21 @@ each input is loaded about (FRAMES + K - 1) / FRAMES times, not K times, and the
 recompute the activation's slope where it needs it. README.md has the derivation.
 """
 
+from typing import Final
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from audiomamba.kernels.blocks import Blocks, multiprocessors, pick_blocks
 from audiomamba.kernels.conv.op import empty_like_layout, register
-from audiomamba.kernels.conv.tiles import Tile, pick_tile
+from audiomamba.kernels.launching import launch
 
 __all__ = ["backward_kernel", "conv", "conv_step_", "forward_kernel", "step_kernel"]
 
 FRAMES = tl.constexpr(8)
+PROGRAMS: Final = 8  # of the backward a multiprocessor, at most: it cuts time to get there
 
 
 @triton.jit
@@ -54,8 +58,8 @@ def forward_kernel(
     i_b = (pid // tiles_t // tiles_d).to(tl.int64)
     d = i_d * BD + tl.arange(0, BD)[:, None]
     if REVERSE:  # in order of processing, time runs down
-        x += (T - 1).to(tl.int64) * sxt
-        y += (T - 1).to(tl.int64) * syt
+        x += tl.cast(T - 1, tl.int64) * sxt
+        y += tl.cast(T - 1, tl.int64) * syt
         sxt, syt = -sxt, -syt
     p_x = x + i_b * sxb + d.to(tl.int64) * sxd
     p_y = y + i_b * syb + d.to(tl.int64) * syd
@@ -119,9 +123,9 @@ def backward_kernel(
     i_b = (pid // splits // tiles_d).to(tl.int64)
     d = i_d * BD + tl.arange(0, BD)[:, None]
     if REVERSE:
-        dy += (T - 1).to(tl.int64) * sgt
-        x += (T - 1).to(tl.int64) * sxt
-        dx += (T - 1).to(tl.int64) * sdt
+        dy += tl.cast(T - 1, tl.int64) * sgt
+        x += tl.cast(T - 1, tl.int64) * sxt
+        dx += tl.cast(T - 1, tl.int64) * sdt
         sgt, sxt, sdt = -sgt, -sxt, -sdt
     p_dy = dy + i_b * sgb + d.to(tl.int64) * sgd
     p_x = x + i_b * sxb + d.to(tl.int64) * sxd
@@ -242,8 +246,9 @@ def step_kernel(
     tl.store(y + i_m * sym + d * syd, z.to(y.dtype.element_ty), mask=inside)
 
 
-def _tile(x: Tensor, K: int) -> Tile:
-    return pick_tile(x.shape[1], K, time_contiguous=x.stride(1) < x.stride(2))
+def _tile(x: Tensor) -> Blocks:
+    contiguous = int(x.stride(1) < x.stride(2))
+    return pick_blocks("conv", x.device, time_contiguous=contiguous, frames=x.shape[1])
 
 
 def _segments(resets: Tensor | None, x: Tensor, reverse: bool) -> Tensor:
@@ -272,15 +277,17 @@ def _forward(
         )
     last = torch.empty((B, K - 1, D), dtype=x.dtype, device=x.device)
     state = x if initial_state is None else initial_state
-    tile = _tile(x, K)
-    tiles_d = triton.cdiv(D, tile.channels)
-    tiles_t = triton.cdiv(T, tile.threads_time * FRAMES.value)
-    forward_kernel[(B * tiles_d * tiles_t,)](
+    tile = _tile(x)
+    tiles_d = triton.cdiv(D, tile["channels"])
+    tiles_t = triton.cdiv(T, tile["threads_time"] * FRAMES.value)
+    launch(
+        forward_kernel,
+        (B * tiles_d * tiles_t,),
         x, weight, bias if bias is not None else x, state, _segments(resets, x, reverse), y, last,
         T, D, tiles_d, tiles_t, *x.stride(), *weight.stride(), *state.stride(), *y.stride(),
-        K=K, KP=triton.next_power_of_2(max(K - 1, 1)), BD=tile.channels, NT=tile.threads_time,
+        K=K, KP=triton.next_power_of_2(max(K - 1, 1)), BD=tile["channels"], NT=tile["threads_time"],
         BIAS=bias is not None, STATE=initial_state is not None and K > 1,
-        RESETS=resets is not None and K > 1, SILU=silu, REVERSE=reverse, num_warps=tile.warps,
+        RESETS=resets is not None and K > 1, SILU=silu, REVERSE=reverse, **tile.settings,
     )  # fmt: skip
     return y, last
 
@@ -317,22 +324,24 @@ def _backward(
             (weight.new_empty(0) if bias is None else torch.zeros_like(bias)),
             dstate,
         )
-    tile = _tile(x, K)
-    tiles_d = triton.cdiv(D, tile.channels)
-    tiles_t = triton.cdiv(T, tile.threads_time * FRAMES.value)
-    splits = tile.splits(B * tiles_d, tiles_t)
+    tile = _tile(x)
+    tiles_d = triton.cdiv(D, tile["channels"])
+    tiles_t = triton.cdiv(T, tile["threads_time"] * FRAMES.value)
+    splits = max(1, min(tiles_t, PROGRAMS * multiprocessors(x.device) // (B * tiles_d)))
     dweight = torch.empty((B * splits, D, K), dtype=torch.float32, device=x.device)
     dbias = torch.empty((B * splits, D), dtype=torch.float32, device=x.device)
     state = x if initial_state is None else initial_state
     end = x if grad_state is None else grad_state
-    backward_kernel[(B * tiles_d * splits,)](
+    launch(
+        backward_kernel,
+        (B * tiles_d * splits,),
         grad_y, end, x, weight, bias if bias is not None else x, state,
         _segments(resets, x, reverse), dx, dstate if initial_state is not None else x,
         dweight, dbias, T, D, tiles_d, splits, triton.cdiv(tiles_t, splits), *grad_y.stride(),
         *end.stride(), *x.stride(), *weight.stride(), *state.stride(), *dx.stride(),
-        K=K, BD=tile.channels, NT=tile.threads_time, BIAS=bias is not None,
+        K=K, BD=tile["channels"], NT=tile["threads_time"], BIAS=bias is not None,
         STATE=initial_state is not None and K > 1, LAST=grad_state is not None and K > 1,
-        RESETS=resets is not None and K > 1, SILU=silu, REVERSE=reverse, num_warps=tile.warps,
+        RESETS=resets is not None and K > 1, SILU=silu, REVERSE=reverse, **tile.settings,
     )  # fmt: skip
     return (
         dx,
@@ -349,11 +358,14 @@ def _step_(
     y = torch.empty((M, D), dtype=x.dtype, device=x.device)
     if M == 0:
         return y
-    block = min(triton.next_power_of_2(D), 256)
-    step_kernel[(triton.cdiv(D, block), M)](
+    row = pick_blocks("conv.step", x.device)
+    block = min(triton.next_power_of_2(D), row["channels"])
+    launch(
+        step_kernel,
+        (triton.cdiv(D, block), M),
         x, weight, bias if bias is not None else x, pool, slots.contiguous(), y, D, *x.stride(),
         *weight.stride(), *pool.stride(), *y.stride(),
-        K=weight.shape[1], BD=block, BIAS=bias is not None, SILU=silu, num_warps=2,
+        K=weight.shape[1], BD=block, BIAS=bias is not None, SILU=silu, **row.settings,
     )  # fmt: skip
     return y
 

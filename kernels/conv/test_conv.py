@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.errors import ShapeError
+from audiomamba.kernels.blocks import Blocks, forced
 from audiomamba.kernels.conv import conv, conv_step_
 from audiomamba.kernels.conv.cases import (
     BOUNDS,
@@ -16,7 +17,7 @@ from audiomamba.kernels.conv.cases import (
     Case,
     arguments,
 )
-from audiomamba.kernels.testing import PLACES, Place, assert_near
+from audiomamba.kernels.testing import PLACES, Place, assert_near, table_rows
 
 pytestmark = pytest.mark.usefixtures("poison")
 NAMES = ("y", "state", "dx", "dweight", "dbias", "dinitial_state")
@@ -289,3 +290,15 @@ def test_a_wrong_argument_is_named(change: dict[str, Any], message: str) -> None
     given: dict[str, Any] = {"x": torch.zeros(2, 5, 3), "weight": torch.zeros(3, 4)}
     with pytest.raises(ShapeError, match=message):
         conv(**(given | change))
+
+
+@pytest.mark.parametrize("place", PLACES[2:])
+@pytest.mark.parametrize(("kernel", "row"), table_rows("conv"))
+def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, row: Blocks) -> None:
+    with forced(kernel, row):
+        if kernel == "conv.step":
+            test_steps_are_the_whole_and_touch_their_slots_alone(place, 4, torch.float32)
+            return
+        for layout in ("time", "channels"):
+            D, T = (5, 40) if place.interpreted else (150, 700)
+            check(Case(2, T, D, 4, "silu", resets=True, layout=layout), place, torch.float32)

@@ -16,6 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from audiomamba.kernels.blocks import pick_blocks
+from audiomamba.kernels.launching import launch
 from audiomamba.kernels.lti import by_chunks, by_fft
 from audiomamba.kernels.lti.discretize import System, decay_of
 from audiomamba.kernels.lti.op import empty_like_layout, recurrence, recurrence_step_
@@ -32,7 +34,6 @@ __all__ = [
 ]
 
 UNROLL = tl.constexpr(4)  # frames whose inputs are loaded at once
-STATES: Final = 512  # states a warp holds: 16 a lane
 RECURRENT_UP_TO: Final = 64  # frames; below, an FFT is all launches
 
 
@@ -78,6 +79,50 @@ def _frame(hr, hi, u, new, ar, ai, lr, li, br, bi, cr, ci, ADJOINT: tl.constexpr
 
 
 @triton.jit
+def _exact_product(x, y):
+    """x y and what its rounding lost."""
+    product = x * y
+    return product, tl.fma(x, y, -product)
+
+
+@triton.jit
+def _exact_sum(x, y):
+    """x + y and what its rounding lost."""
+    total = x + y
+    part = total - x
+    return total, (x - (total - part)) + (y - part)
+
+
+@triton.jit
+def _turned_part(x, y, drive, a, b, low):
+    """x a + y b + drive + low, as a float32 and what it misses."""
+    first, lost_first = _exact_product(x, a)
+    second, lost_second = _exact_product(y, b)
+    turned, lost_turned = _exact_sum(first, second)
+    total, lost_total = _exact_sum(turned, drive)
+    low += (lost_first + lost_second) + (lost_turned + lost_total)
+    high = total + low
+    return high, low - (high - total)
+
+
+@triton.jit
+def _precise_frame(h, u, new, ar, ai, lr, li, br, bi, cr, ci):
+    """A frame of states kept as sums of two float32, for their rounding adds up as well: by the
+    root of the steps that a state lives, 4e-6 after a thousand."""
+    hr, hi, er, ei = h
+    hr = tl.where(new, 0.0, hr)
+    hi = tl.where(new, 0.0, hi)
+    er = tl.where(new, 0.0, er)
+    ei = tl.where(new, 0.0, ei)
+    low_r = (hr * lr - hi * li) + (er * ar - ei * ai)
+    low_i = (hr * li + hi * lr) + (er * ai + ei * ar)
+    next_r, er = _turned_part(hr, hi, br * u[:, None], ar, -ai, low_r)
+    next_i, ei = _turned_part(hr, hi, bi * u[:, None], ai, ar, low_i)
+    y = 2.0 * tl.sum(cr * next_r - ci * next_i, axis=1)
+    return (next_r, next_i, er, ei), y
+
+
+@triton.jit
 def recurrence_kernel(
     u, a, b, c, skip, first, resets, y, last,
     T, D, N, tiles_d, sub, sut, sud, sfb, sfd, sfn, sfc, srb, srt, syb, syt, syd,
@@ -91,9 +136,9 @@ def recurrence_kernel(
     n = tl.arange(0, NP)[None, :]
     inside = (d[:, None] < D) & (n < N)
     if ADJOINT:  # time runs down
-        u += (T - 1).to(tl.int64) * sut
-        y += (T - 1).to(tl.int64) * syt
-        resets += (T - 1).to(tl.int64) * srt
+        u += tl.cast(T - 1, tl.int64) * sut
+        y += tl.cast(T - 1, tl.int64) * syt
+        resets += tl.cast(T - 1, tl.int64) * srt
         sut, syt, srt = -sut, -syt, -srt
     p_u = u + i_b * sub + d.to(tl.int64) * sud
     p_y = y + i_b * syb + d.to(tl.int64) * syd
@@ -108,6 +153,8 @@ def recurrence_kernel(
     hi = tl.zeros((BD, NP), tl.float32)
     if FIRST:
         hr, hi = _pair(first + i_b * sfb + d[:, None] * sfd + n * sfn, sfc, inside)
+    er = tl.zeros((BD, NP), tl.float32)
+    ei = tl.zeros((BD, NP), tl.float32)
     gain = tl.zeros((BD,), tl.float32)
     if SKIP:
         gain += tl.load(skip + d, mask=d < D, other=0.0)
@@ -121,7 +168,12 @@ def recurrence_kernel(
             new = False
             if RESETS:
                 new = tl.load(p_r + j * srt) != 0
-            hr, hi, out = _frame(hr, hi, inputs[j], new, ar, ai, lr, li, br, bi, cr, ci, ADJOINT)
+            if ADJOINT:
+                hr, hi, out = _frame(hr, hi, inputs[j], new, ar, ai, lr, li, br, bi, cr, ci, True)
+            else:
+                (hr, hi, er, ei), out = _precise_frame(
+                    (hr, hi, er, ei), inputs[j], new, ar, ai, lr, li, br, bi, cr, ci
+                )
             out += gain * inputs[j]
             tl.store(p_y + j * syt, out.to(y.dtype.element_ty), mask=d < D)
         p_u += UNROLL * sut
@@ -132,7 +184,12 @@ def recurrence_kernel(
         new = False
         if RESETS:
             new = tl.load(p_r) != 0
-        hr, hi, out = _frame(hr, hi, value, new, ar, ai, lr, li, br, bi, cr, ci, ADJOINT)
+        if ADJOINT:
+            hr, hi, out = _frame(hr, hi, value, new, ar, ai, lr, li, br, bi, cr, ci, True)
+        else:
+            (hr, hi, er, ei), out = _precise_frame(
+                (hr, hi, er, ei), value, new, ar, ai, lr, li, br, bi, cr, ci
+            )
         tl.store(p_y, (out + gain * value).to(y.dtype.element_ty), mask=d < D)
         p_u += sut
         p_y += syt
@@ -295,10 +352,12 @@ def _conjugate(pairs: Tensor) -> Tensor:
     return torch.view_as_real(torch.view_as_complex(pairs.contiguous()).conj_physical())
 
 
-def _blocks(D: int, N: int, states: int) -> dict[str, int]:
-    """Channels and padded pairs of a program of one warp."""
+def _blocks(kernel: str, u: Tensor, N: int) -> dict[str, int]:
+    """Channels and padded pairs of a program, and how it is compiled."""
+    row = pick_blocks(f"lti.{kernel}", u.device)
     pairs = triton.next_power_of_2(N)
-    return {"BD": max(1, min(states // pairs, triton.next_power_of_2(D))), "NP": pairs}
+    channels = max(1, min(row["states"] // pairs, triton.next_power_of_2(u.shape[-1])))
+    return {"BD": channels, "NP": pairs, **row.settings}
 
 
 def _recur(
@@ -316,15 +375,17 @@ def _recur(
     N = a.shape[1]
     y = empty_like_layout(like)
     last = torch.empty((B, D, N, 2), dtype=torch.float32, device=u.device)
-    blocks = _blocks(D, N, STATES)
+    blocks = _blocks("recurrence", u, N)
     tiles_d = triton.cdiv(D, blocks["BD"])
     start = last if first is None else first
     starts = u[..., 0] if resets is None else resets.view(torch.uint8)
-    recurrence_kernel[(B * tiles_d,)](
+    launch(
+        recurrence_kernel,
+        (B * tiles_d,),
         u, a.contiguous(), b.contiguous(), c.contiguous(), b if skip is None else skip, start,
         starts, y, last, T, D, N, tiles_d, *u.stride(), *start.stride(), *starts.stride(),
         *y.stride(), **blocks, SKIP=skip is not None, FIRST=first is not None,
-        RESETS=resets is not None, ADJOINT=adjoint, num_warps=1,
+        RESETS=resets is not None, ADJOINT=adjoint,
     )  # fmt: skip
     return y, last
 
@@ -361,16 +422,18 @@ def backward(
     du, dfirst = _recur(dy, *mirrored, skip, dstate, resets, u, True)
     partials = torch.empty((3, B, D, N, 2), dtype=torch.float32, device=u.device)
     dskip = torch.empty((B, D), dtype=torch.float32, device=u.device)
-    blocks = _blocks(D, N, STATES // 2)
+    blocks = _blocks("parameters", u, N)
     tiles_d = triton.cdiv(D, blocks["BD"])
     start = dfirst if initial_state is None else initial_state
     end = dfirst if dstate is None else dstate
     starts = u[..., 0] if resets is None else resets.view(torch.uint8)
-    parameters_kernel[(B * tiles_d,)](
+    launch(
+        parameters_kernel,
+        (B * tiles_d,),
         dy, end, u, a.contiguous(), b.contiguous(), c.contiguous(), start, starts, *partials,
         dskip, T, D, N, tiles_d, *dy.stride(), *end.stride(), *u.stride(), *start.stride(),
         *starts.stride(), **blocks, FIRST=initial_state is not None, LAST=dstate is not None,
-        RESETS=resets is not None, num_warps=1,
+        RESETS=resets is not None,
     )  # fmt: skip
     da, db, dc = partials.sum(1)
     return du, da.to(a.dtype), db, dc, dskip.sum(0), dfirst
@@ -391,10 +454,12 @@ def step_(
     y = torch.empty((M, D), dtype=u.dtype, device=u.device)
     if M == 0:
         return y
-    blocks = _blocks(D, N, STATES)
-    step_kernel[(triton.cdiv(D, blocks["BD"]), M)](
+    blocks = _blocks("step", u, N)
+    launch(
+        step_kernel,
+        (triton.cdiv(D, blocks["BD"]), M),
         u, a.contiguous(), b.contiguous(), c.contiguous(), b if skip is None else skip, pool,
         slots.contiguous(), y, D, N, *u.stride(), *pool.stride(), *y.stride(), **blocks,
-        SKIP=skip is not None, num_warps=1,
+        SKIP=skip is not None,
     )  # fmt: skip
     return y

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from audiomamba.errors import ShapeError
+from audiomamba.kernels.blocks import Blocks, forced
 from audiomamba.kernels.lti import MODES, lti, lti_step_
 from audiomamba.kernels.lti.cases import BOUNDS, CASES, SMALL_CASES, Arguments, Case, arguments
 from audiomamba.kernels.lti.discretize import discretize, powers
-from audiomamba.kernels.testing import PLACES, Place, assert_near
+from audiomamba.kernels.testing import PLACES, Place, assert_near, table_rows
 
 pytestmark = pytest.mark.usefixtures("poison")
 NAMES = ("y", "state", "du", "dA", "dB", "dC", "ddelta", "dD", "dinitial_state")
@@ -267,3 +268,16 @@ def test_a_wrong_argument_is_named(change: dict[str, Any], message: str) -> None
     given |= dict.fromkeys("ABC", complex_ones)
     with pytest.raises(ShapeError, match=message):
         lti(**(given | change))
+
+
+@pytest.mark.parametrize("place", PLACES[2:])
+@pytest.mark.parametrize(("kernel", "row"), table_rows("lti"))
+def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, row: Blocks) -> None:
+    with forced(kernel, row):
+        if kernel == "lti.step":
+            test_steps_are_the_whole_and_touch_their_slots_alone(
+                place, torch.float32, torch.float32
+            )
+            return
+        case = Case(2, 13, 3, 5, resets=True) if place.interpreted else Case(2, 90, 130, 16)
+        check(case, place, torch.float32, "recurrent")

@@ -8,6 +8,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from audiomamba.kernels.blocks import pick_blocks
+from audiomamba.kernels.launching import launch
+
 __all__ = ["step_", "step_kernel"]
 
 LOG2E = tl.constexpr(1.4426950408889634)
@@ -125,7 +128,9 @@ def step_(
         inputs = (v.contiguous() for v in (x, delta, A, mix, angle, B, C))
         given = (None if v is None else v.contiguous() for v in (D, z, delta_bias))
         with torch.cuda.device_of(x):
-            step_kernel[(heads, rows)](
+            launch(
+                step_kernel,
+                (heads, rows),
                 *inputs,
                 turns,
                 state,
@@ -140,6 +145,6 @@ def step_(
                 R=angle.shape[1],
                 PP=PP,
                 NH=NH,
-                num_warps=max(1, min(16, PP * NH // 1024)),
+                **pick_blocks("mamba3.step", x.device, values=2 * PP * NH).settings,
             )
     return out

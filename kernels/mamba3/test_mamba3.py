@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from audiomamba.errors import ShapeError
+from audiomamba.kernels.blocks import Blocks, forced
 from audiomamba.kernels.mamba3 import Mamba3State, mamba3, mamba3_step_, op
 from audiomamba.kernels.mamba3.cases import BOUNDS, CASES, Case, inputs
 from audiomamba.kernels.mamba3.chunked import running_turns
-from audiomamba.kernels.testing import PLACES, Place, assert_near
+from audiomamba.kernels.testing import PLACES, Place, assert_near, table_rows
 
 pytestmark = pytest.mark.usefixtures("poison")
 in_every_place = pytest.mark.parametrize("place", PLACES)
@@ -251,3 +252,10 @@ def test_a_wrong_pool_or_slot_is_named() -> None:
     odd = given["pool"]._replace(key=given["pool"].key.mT.contiguous().mT)
     with pytest.raises(ShapeError, match=r"pool\.key wants contiguous"):
         mamba3_step_(**{**given, "pool": odd}, slots=slots)
+
+
+@pytest.mark.parametrize("place", PLACES[2:])
+@pytest.mark.parametrize(("kernel", "row"), table_rows("mamba3"))
+def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, row: Blocks) -> None:
+    with forced(kernel, row):
+        test_a_step_is_one_frame_into_the_named_slots(place, torch.float32)

@@ -4,19 +4,20 @@ A program holds ROWS rows of one group in registers. The backward's programs wal
 with a stride and keep their part of the weight's gradient, so that the sum is always the same.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from audiomamba.kernels.blocks import multiprocessors, pick_blocks
+from audiomamba.kernels.launching import launch
 from audiomamba.kernels.norm.op import register
 
 __all__ = ["backward_kernel", "forward_kernel", "norm"]
 
-PARTIALS: Final = 528  # programs of the backward, at most: four a multiprocessor of 132
-VALUES: Final = 2048  # values a program of four warps holds at once, per tensor
+PARTIALS: Final = 4  # programs of the backward a multiprocessor, at most
 
 
 @triton.jit
@@ -110,11 +111,12 @@ def backward_kernel(
     tl.store(dweight + o_w, tl.sum(total, axis=0), mask=tl.arange(0, BLOCK) < width)
 
 
-def _tile(width: int) -> tuple[int, int, int]:
-    """Rows and padded width of a program, and its warps."""
+def _tile(x: Tensor, width: int) -> tuple[int, dict[str, Any]]:
+    """Rows of a program, and its constants for groups of ``width``."""
     block = triton.next_power_of_2(width)
-    rows = max(1, min(16, VALUES // block))
-    return rows, block, 4 if rows * block <= VALUES else min(16, block // 512)
+    row = pick_blocks("norm", x.device, width=block)
+    rows = max(1, min(row["rows"], row["values"] // block))
+    return rows, {"ROWS": rows, "BLOCK": block, **row.settings}
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -135,16 +137,18 @@ def _forward(
     r = torch.empty(x.shape, dtype=torch.float32, device=x.device)
     if x.numel() == 0:
         return y, r
-    rows, block, warps = _tile(group)
+    rows, tile = _tile(x, group)
     x = _rows(x)
     stream = x if residual is None else _rows(residual)
     z = x if gate is None else _rows(gate)
     groups = x.shape[1] // group
-    forward_kernel[(triton.cdiv(x.shape[0], rows) * groups,)](
+    launch(
+        forward_kernel,
+        (triton.cdiv(x.shape[0], rows) * groups,),
         x, stream, z, weight.contiguous(), y, r, x.shape[0], group, groups, eps,
         *x.stride(), *stream.stride(), *z.stride(),
-        ROWS=rows, BLOCK=block, RESIDUAL=residual is not None, GATE=gate is not None,
-        BEFORE=norm_before_gate, num_warps=warps,
+        **tile, RESIDUAL=residual is not None, GATE=gate is not None,
+        BEFORE=norm_before_gate,
     )  # fmt: skip
     return y, r
 
@@ -170,18 +174,20 @@ def _backward(
     )
     if r.numel() == 0:
         return dx, torch.zeros_like(weight), dresidual, dgate
-    rows, block, warps = _tile(group)
+    rows, tile = _tile(r, group)
     dy, stream = _rows(grad_y), _rows(r if grad_r is None else grad_r)
     z = dy if gate is None else _rows(gate)
     num_rows, D = dy.shape
     groups = D // group
-    partials = min(triton.cdiv(num_rows, rows), PARTIALS)
+    partials = min(triton.cdiv(num_rows, rows), PARTIALS * multiprocessors(r.device))
     dweight = torch.empty((partials, D), dtype=torch.float32, device=r.device)
-    backward_kernel[(partials * groups,)](
+    launch(
+        backward_kernel,
+        (partials * groups,),
         dy, stream, r, z, weight.contiguous(), dx, dresidual, dgate, dweight, num_rows, group,
         groups, partials, eps, *dy.stride(), *stream.stride(), *z.stride(),
-        ROWS=rows, BLOCK=block, STREAM=grad_r is not None, RESIDUAL=residual,
-        GATE=gate is not None, BEFORE=norm_before_gate, num_warps=warps,
+        **tile, STREAM=grad_r is not None, RESIDUAL=residual,
+        GATE=gate is not None, BEFORE=norm_before_gate,
     )  # fmt: skip
     return dx, dweight.sum(0).to(weight.dtype), dresidual, dgate
 

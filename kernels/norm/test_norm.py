@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.errors import ShapeError
+from audiomamba.kernels.blocks import Blocks, forced
 from audiomamba.kernels.norm import norm
 from audiomamba.kernels.norm.cases import (
     BOUNDS,
@@ -16,7 +17,7 @@ from audiomamba.kernels.norm.cases import (
     Case,
     arguments,
 )
-from audiomamba.kernels.testing import PLACES, Place, assert_near
+from audiomamba.kernels.testing import PLACES, Place, assert_near, table_rows
 
 pytestmark = pytest.mark.usefixtures("poison")
 NAMES = ("y", "r", "dx", "dweight", "dresidual", "dgate")
@@ -186,3 +187,12 @@ def test_a_wrong_argument_is_named(change: dict[str, Any], message: str) -> None
     given: dict[str, Any] = {"x": torch.zeros(2, 6), "weight": torch.zeros(6)}
     with pytest.raises(ShapeError, match=message):
         norm(**(given | change))
+
+
+@pytest.mark.parametrize("place", PLACES[2:])
+@pytest.mark.parametrize(("kernel", "row"), table_rows("norm"))
+def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, row: Blocks) -> None:
+    with forced(kernel, row):
+        for gate in (None, "before", "after"):
+            rows, width = (3, 24) if place.interpreted else (2000, max(640, row["values"] - 3))
+            check(Case((rows, width), gate=gate), place, torch.float32)

@@ -1,11 +1,13 @@
 """The selective scan on a GPU: memory, grid and block sizes for the kernels of ``registers``."""
 
-from typing import Any, Final
+from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 
+from audiomamba.kernels.blocks import pick_blocks
+from audiomamba.kernels.launching import launch
 from audiomamba.kernels.scan.op import (
     CHECKPOINT_STEPS,
     empty_checkpoints,
@@ -15,13 +17,6 @@ from audiomamba.kernels.scan.op import (
 from audiomamba.kernels.scan.registers import backward_kernel, forward_kernel, step_kernel
 
 __all__ = ["backward", "forward", "step_"]
-
-# (sequence, channel) pairs from which the entry holds; channels a program and steps a tile for
-# N up to 16 and one warp, which _plan scales for larger N; register cap.
-FORWARD: Final = ((32_768, 32, 8, None), (0, 8, 8, 96))
-BACKWARD: Final = ((32_768, 32, 4, None), (0, 8, 8, 168))
-# Rows from which the entry holds, channels a program, warps.
-STEP: Final = ((1024, 128, 4), (2, 64, 2), (0, 32, 1))
 
 
 def forward(
@@ -47,9 +42,11 @@ def forward(
     state = u.new_empty((sequences, *A.shape), dtype=torch.float32)
     checkpoints = empty_checkpoints(u, A, cu_seqlens, save)
     if sequences and channels:
-        grid, shape, settings = _plan(u, A, B, sequences, cu_seqlens, FORWARD)
+        grid, shape, settings = _plan(u, A, B, sequences, cu_seqlens, "scan.forward")
         with torch.cuda.device_of(u):
-            forward_kernel[grid](
+            launch(
+                forward_kernel,
+                grid,
                 u,
                 delta,
                 _dense(A),
@@ -109,7 +106,7 @@ def backward(
     if dout is None:
         dout = torch.zeros_like(u)
     du, ddelta, dz, dh0 = empty_gradients(u, delta, z, initial_state)
-    grid, shape, settings = _plan(u, A, B, sequences, cu_seqlens, BACKWARD)
+    grid, shape, settings = _plan(u, A, B, sequences, cu_seqlens, "scan.backward")
     _, tiles_per_group = shape
     dB, dC = u.new_empty((2, tiles_per_group, *B.shape), dtype=torch.float32)
     dA = u.new_empty((sequences, *A.shape), dtype=torch.float32)
@@ -119,7 +116,9 @@ def backward(
     scratch = u.new_empty(grid[0] * grid[1] * per_program, dtype=torch.float32)
     if sequences and channels:
         with torch.cuda.device_of(u):
-            backward_kernel[grid](
+            launch(
+                backward_kernel,
+                grid,
                 dout,
                 _dense(dstate),
                 checkpoints,
@@ -196,11 +195,14 @@ def step_(
     if rows and channels:
         NP = triton.next_power_of_2(A.shape[1])
         per_group = channels // B.shape[1]
-        BD, warps = next((bd, w) for least, bd, w in STEP if rows >= least)
-        BD = max(1, min(BD, BD * 16 // NP, triton.next_power_of_2(per_group)))
+        row = pick_blocks("scan.step", u.device, rows=rows)
+        most = row["channels"]
+        BD = max(1, min(most, most * 16 // NP, triton.next_power_of_2(per_group)))
         tiles_per_group = triton.cdiv(per_group, BD)
         with torch.cuda.device_of(u):
-            step_kernel[(B.shape[1] * tiles_per_group, rows)](
+            launch(
+                step_kernel,
+                (B.shape[1] * tiles_per_group, rows),
                 u,
                 delta,
                 _dense(A),
@@ -227,7 +229,7 @@ def step_(
                 NP=NP,
                 BD=BD,
                 SOFTPLUS=softplus,
-                num_warps=warps,
+                **row.settings,
             )
     return out
 
@@ -238,15 +240,16 @@ def _plan(
     B: Tensor,
     sequences: int,
     cu_seqlens: Tensor | None,
-    table: tuple[tuple[int, int, int, int | None], ...],
+    kernel: str,
 ) -> tuple[tuple[int, int], tuple[int, int], dict[str, Any]]:
     """Return the grid, (channels per group, programs per group), and the constants."""
     _, steps, channels = u.shape
     NP = triton.next_power_of_2(A.shape[1])
     per_group = channels // B.shape[2]
-    BD, tile, cap = next(row[1:] for row in table if sequences * channels >= row[0])
-    warps = 1 if NP <= 32 else min(4, NP // 32)
-    BD = max(1, min(BD, BD * 16 * warps // NP, triton.next_power_of_2(max(per_group, 1))))
+    row = pick_blocks(kernel, u.device, pairs=sequences * channels)
+    most, tile = row["channels"], row["steps"]
+    warps = row.warps if NP <= 32 else min(4, NP // 32)
+    BD = max(1, min(most, most * 16 * warps // NP, triton.next_power_of_2(max(per_group, 1))))
     tiles_per_group = triton.cdiv(per_group, BD)
     settings: dict[str, Any] = {
         "N": A.shape[1],
@@ -256,10 +259,9 @@ def _plan(
         "CK": CHECKPOINT_STEPS,
         "WHOLE_D": per_group % BD == 0,
         "WHOLE_T": cu_seqlens is None and steps % tile == 0,
+        **row.settings,
         "num_warps": warps,
     }
-    if cap is not None:
-        settings["maxnreg"] = cap
     return (B.shape[2] * tiles_per_group, sequences), (per_group, tiles_per_group), settings
 
 

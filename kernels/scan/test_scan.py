@@ -11,9 +11,10 @@ from torch.autograd import gradcheck
 
 from audiomamba.errors import BackendError, ShapeError
 from audiomamba.kernels import testing
+from audiomamba.kernels.blocks import Blocks, forced
 from audiomamba.kernels.scan import op, scan, scan_step_
 from audiomamba.kernels.scan.cases import BOUNDS, ODD, TINY, Case, inputs
-from audiomamba.kernels.testing import PLACES, Place, assert_near
+from audiomamba.kernels.testing import PLACES, Place, assert_near, table_rows
 
 pytestmark = pytest.mark.usefixtures("poison")
 in_every_place = pytest.mark.parametrize("place", PLACES)
@@ -394,3 +395,18 @@ def test_groups_must_divide_the_channels() -> None:
 def test_an_unknown_implementation_is_refused_by_name() -> None:
     with pytest.raises(BackendError, match="'cuda' is unknown"):
         scan(**inputs(Case(T=1, D=1, N=1)), implementation="cuda")
+
+
+@pytest.mark.parametrize("place", PLACES[2:])
+@pytest.mark.parametrize(("kernel", "row"), table_rows("scan"))
+def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, row: Blocks) -> None:
+    with forced(kernel, row):
+        if kernel == "scan.step":
+            test_a_step_is_a_scan_of_one_frame_into_the_named_slots(place, torch.int32)
+            return
+        for states in (2,) if place.interpreted else (16, 64, 200):
+            case = Case(T=11, D=3, N=states, resets=(4,))
+            if not place.interpreted:
+                case = Case(B=2, T=152, D=130, N=states, G=2, resets=(40,), time_contiguous=True)
+            given = inputs(case, device=place.device)
+            check(evaluate(given, place.implementation), judge(given), torch.float32)

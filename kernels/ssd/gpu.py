@@ -8,6 +8,8 @@ import torch
 import triton
 from torch import Tensor
 
+from audiomamba.kernels.blocks import multiprocessors, pick_blocks
+from audiomamba.kernels.launching import launch
 from audiomamba.kernels.ssd.op import (
     chunk_steps,
     empty_checkpoints,
@@ -21,12 +23,9 @@ from audiomamba.kernels.ssd.walk import forward_kernel, gradient_kernel, step_ke
 
 __all__ = ["backward", "forward", "step_"]
 
-PROGRAMS: Final = 264  # two a multiprocessor of 132; below, time is cut into spans
+PROGRAMS: Final = 2  # a multiprocessor; below, time is cut into spans
 MIN_SPAN: Final = 4  # chunks; shorter spans would be all first pass
-STATE: Final = 8192  # values of the state in the registers of a program of four warps
 MIN_DOT: Final = 16  # least side of a product on tensor cores
-# Rows from which the entry holds, state values a program, warps.
-STEP: Final = ((64, 4096, 4), (8, 2048, 2), (0, 1024, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,51 +39,49 @@ class _Plan:
     num_spans: int
     spans: Tensor | None  # (num_spans, 6) int32: see place_of_span; None where it is arithmetic
     chunks: Tensor | None  # (num_chunks, 2) int32: first and last time; likewise
-    BP: int
-    NP: int
-
-    def blocks(self, x: Tensor) -> int:
-        """Programs that share a head."""
-        return -(-x.shape[3] // self.BP)
 
     @property
     def split(self) -> bool:
         return self.splits > 1
 
-    def constants(self, x: Tensor, B: Tensor, softplus: bool) -> dict[str, Any]:
-        wide = x.dtype == torch.float32
-        return {
-            "P": x.shape[3],
-            "N": B.shape[3],
-            "BP": self.BP,
-            "NP": self.NP,
-            "Q": self.steps,
-            "SOFTPLUS": softplus,
-            "PRECISION": "ieee" if wide else "tf32",
-            "num_stages": 1 if wide else 2,
-        }
+
+def _share(kernel: str, x: Tensor, B: Tensor) -> tuple[int, dict[str, Any]]:
+    """Programs that share a head, and the constants of a program."""
+    width = x.shape[3]
+    NP = max(MIN_DOT, triton.next_power_of_2(B.shape[3]))
+    row = pick_blocks(f"ssd.{kernel}", x.device, bytes=x.element_size(), states=NP)
+    most = min(row["channels"], row["values"] // NP)
+    BP = max(MIN_DOT, min(most, triton.next_power_of_2(width)))
+    constants = {
+        "P": width,
+        "N": B.shape[3],
+        "BP": BP,
+        "NP": NP,
+        "Q": chunk_steps(x, B),
+        "PRECISION": "ieee" if x.dtype == torch.float32 else "tf32",
+        **row.settings,
+    }
+    return triton.cdiv(width, BP), constants
 
 
 def _plan(x: Tensor, B: Tensor, cu_seqlens: Tensor | None) -> _Plan:
-    rows, steps, heads, width = x.shape
+    _, steps, heads, _ = x.shape
     Q = chunk_steps(x, B)
-    NP = max(MIN_DOT, triton.next_power_of_2(B.shape[3]))
-    most = STATE // NP if x.element_size() == 2 else STATE // NP // 2
-    BP = max(MIN_DOT, min(64, most, triton.next_power_of_2(width)))
     sequences = state_rows(x, cu_seqlens)
-    programs = sequences * heads * triton.cdiv(width, BP)
+    programs = heads * _share("forward", x, B)[0]
+    if cu_seqlens is None:  # packed ones count as one
+        programs *= sequences
     chunks = triton.cdiv(steps, Q)  # of a row
-    if cu_seqlens is not None:
-        programs = heads * triton.cdiv(width, BP)  # as if all were one sequence
-    wanted = triton.cdiv(PROGRAMS, max(programs, 1)) if programs <= PROGRAMS // 2 else 1
+    full = PROGRAMS * multiprocessors(x.device)
+    wanted = triton.cdiv(full, max(programs, 1)) if programs <= full // 2 else 1
     splits = max(1, min(wanted, chunks // MIN_SPAN))
     span = max(1, triton.cdiv(chunks, splits))
     splits = max(1, triton.cdiv(chunks, span))
     if cu_seqlens is None:
-        return _Plan(sequences, Q, span, splits, sequences * splits, None, None, BP, NP)
+        return _Plan(sequences, Q, span, splits, sequences * splits, None, None)
     num_spans = steps // (span * Q) + sequences
     spans, table = _packed(cu_seqlens, Q, span, num_spans, num_chunks(x, B, cu_seqlens))
-    return _Plan(sequences, Q, span, splits, num_spans, spans, table, BP, NP)
+    return _Plan(sequences, Q, span, splits, num_spans, spans, table)
 
 
 def _packed(
@@ -144,9 +141,12 @@ def forward(
     if not (plan.sequences and heads):
         return out, state, checkpoints
     part, log = _parts(plan, x, B)
+    blocks, constants = _share("forward", x, B)
     with torch.cuda.device_of(x):
         for output in (False, True) if plan.split else (True,):
-            forward_kernel[(heads * plan.blocks(x), plan.num_spans)](
+            launch(
+                forward_kernel,
+                (heads * blocks, plan.num_spans),
                 x,
                 delta,
                 A,
@@ -179,11 +179,11 @@ def forward(
                 *C.stride(),
                 *_strides(D, 2),
                 *_strides(resets, 2),
-                **plan.constants(x, B, softplus),
+                **constants,
+                SOFTPLUS=softplus,
                 BY_STEP=A.ndim == 3,
                 OUTPUT=output,
                 SPLIT=x.dtype != torch.float32,
-                num_warps=4,
             )
     return out, state, checkpoints
 
@@ -223,16 +223,20 @@ def backward(
     ddt, dlog = x.new_empty((2, rows, steps, heads), dtype=torch.float32)
     count = num_chunks(x, B, cu_seqlens)
     dD = x.new_empty((count, *x.shape[2:]), dtype=torch.float32)
-    shares = min(heads // groups, triton.cdiv(PROGRAMS, max(1, count * groups)))
+    full = PROGRAMS * multiprocessors(x.device)
+    shares = min(heads // groups, triton.cdiv(full, max(1, count * groups)))
     per_share = triton.cdiv(heads // groups, max(1, shares))
     shares = triton.cdiv(heads // groups, max(1, per_share))
     dBs, dCs = dB.unsqueeze(0), dC.unsqueeze(0)
     if shares != 1:
         dBs, dCs = x.new_empty((2, shares, *B.shape), dtype=torch.float32)
     if plan.sequences and heads:
+        blocks, constants = _share("gradient", x, B)
         with torch.cuda.device_of(x):
             for output in (False, True) if plan.split else (True,):
-                gradient_kernel[(heads * plan.blocks(x), plan.num_spans)](
+                launch(
+                    gradient_kernel,
+                    (heads * blocks, plan.num_spans),
                     dout,
                     _dense(dstate),
                     delta,
@@ -259,12 +263,14 @@ def backward(
                     *_rates(A),
                     *C.stride(),
                     *_strides(resets, 2),
-                    **plan.constants(x, B, softplus),
+                    **constants,
+                    SOFTPLUS=softplus,
                     BY_STEP=A.ndim == 3,
                     OUTPUT=output,
-                    num_warps=4,
                 )
-            backward_kernel[(count, groups * shares)](
+            launch(
+                backward_kernel,
+                (count, groups * shares),
                 dout,
                 checkpoints,
                 gradients,
@@ -305,9 +311,9 @@ def backward(
                 *_strides(resets, 2),
                 *dBs.stride(),
                 *dCs.stride(),
-                **plan.constants(x, B, softplus),
+                **_share("backward", x, B)[1],
+                SOFTPLUS=softplus,
                 BY_STEP=A.ndim == 3,
-                num_warps=8,
             )
     if initial_state is not None:
         dh0.copy_(first)
@@ -344,10 +350,12 @@ def step_(
     out = torch.empty_like(x)
     if rows and heads:
         NP = triton.next_power_of_2(B.shape[2])
-        values, warps = next((v, w) for least, v, w in STEP if rows >= least)
-        BP = max(1, min(triton.next_power_of_2(width), values // NP))
+        row = pick_blocks("ssd.step", x.device, rows=rows)
+        BP = max(1, min(triton.next_power_of_2(width), row["values"] // NP))
         with torch.cuda.device_of(x):
-            step_kernel[(heads * triton.cdiv(width, BP), rows)](
+            launch(
+                step_kernel,
+                (heads * triton.cdiv(width, BP), rows),
                 x,
                 delta,
                 A,
@@ -378,7 +386,7 @@ def step_(
                 NP=NP,
                 SOFTPLUS=softplus,
                 BY_STEP=A.ndim == 2,
-                num_warps=warps,
+                **row.settings,
             )
     return out
 

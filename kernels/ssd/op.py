@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiomamba.kernels.blocks import pick_blocks
 from audiomamba.kernels.dispatch import LIBRARY
 
 __all__ = ["ssd_forward", "ssd_step_"]
@@ -40,7 +41,8 @@ NUM_GRADIENTS = 9  # of x … initial_state; resets and cu_seqlens have none
 
 def chunk_steps(x: Tensor, B: Tensor) -> int:
     """Steps computed as one block of products; a state is kept before each for the backward."""
-    return 64 if x.element_size() == 2 and B.shape[-1] <= 128 else 32
+    states = 1 << (B.shape[-1] - 1).bit_length()
+    return pick_blocks("ssd.chunk", x.device, bytes=x.element_size(), states=states)["steps"]
 
 
 def _module(implementation: str) -> ModuleType:

@@ -11,9 +11,10 @@ from torch.autograd import gradcheck
 
 from audiomamba.errors import BackendError, ShapeError
 from audiomamba.kernels import testing
+from audiomamba.kernels.blocks import Blocks, forced
 from audiomamba.kernels.ssd import op, reference, ssd, ssd_step_
 from audiomamba.kernels.ssd.cases import BOUNDS, ODD, TINY, Case, inputs
-from audiomamba.kernels.testing import PLACES, Place, assert_near
+from audiomamba.kernels.testing import PLACES, Place, assert_near, table_rows
 
 pytestmark = pytest.mark.usefixtures("poison")
 in_every_place = pytest.mark.parametrize("place", PLACES)
@@ -448,3 +449,19 @@ def test_groups_must_divide_the_heads() -> None:
 def test_an_unknown_implementation_is_refused_by_name() -> None:
     with pytest.raises(BackendError, match="'cuda' is unknown"):
         ssd(**inputs(Case(T=1, H=1, P=1, N=1)), implementation="cuda")
+
+
+@pytest.mark.parametrize("place", PLACES[2:])
+@pytest.mark.parametrize(("kernel", "row"), table_rows("ssd"))
+def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, row: Blocks) -> None:
+    with forced(kernel, row):
+        if kernel == "ssd.step":
+            test_a_step_is_one_frame_into_the_named_slots(place, torch.int32, False)
+            return
+        dtype = torch.float32 if place.interpreted or "bytes" in row.least else torch.bfloat16
+        case = Case(T=70, H=2, P=3, N=2, resets=(33,))
+        if not place.interpreted:
+            states = min(256, row.least.get("states", 128))
+            case = Case(B=2, T=200, H=4, P=100, N=states, G=2, resets=(70,))
+        given = inputs(case, dtype=dtype, device=place.device)
+        check(evaluate(given, place.implementation), judge(given), dtype)

@@ -1,0 +1,234 @@
+"""Block sizes of every kernel: shipped tables, looked up at the call, never tuned while running.
+
+A table has rows an architecture; a row holds from some sizes of a call on. Rows for ``sm_90`` come
+from measurements on an H200 and an H100; those for ``any`` are the heuristic for all other GPUs:
+no cap on registers, which is NVIDIA's alone, and at most 64 KB of shared memory a program.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import torch
+
+from audiomamba.kernels import dispatch
+
+__all__ = ["ANY", "TABLES", "Blocks", "architecture", "forced", "multiprocessors", "pick_blocks"]
+
+ANY: Final = "any"
+DEFAULT_MULTIPROCESSORS: Final = 132  # of an H100 or H200; where there is no GPU to ask
+
+_log = logging.getLogger(__name__)
+_forced: dict[str, "Blocks"] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """What a program takes of a call, and how it is compiled.
+
+    Attributes:
+        least: Sizes from which on the row holds, by name; every size does without one.
+        takes: The program's share by the kernel's own names, of what the table's comment says.
+        warps: Of 32 threads.
+        registers: Most a thread may have, or None: as the compiler likes.
+        stages: Of the software pipeline of loads, or None: as the compiler likes.
+    """
+
+    least: Mapping[str, int]
+    takes: Mapping[str, int]
+    warps: int
+    registers: int | None = None
+    stages: int | None = None
+
+    def __getitem__(self, name: str) -> int:
+        return self.takes[name]
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        return all(sizes[name] >= least for name, least in self.least.items())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As Triton takes them."""
+        found: dict[str, Any] = {"num_warps": self.warps}
+        if self.registers is not None:
+            found["maxnreg"] = self.registers
+        if self.stages is not None:
+            found["num_stages"] = self.stages
+        return found
+
+
+Table = Mapping[str, tuple[Blocks, ...]]
+
+# In each tuple the first row that holds is taken; the last holds always.
+TABLES: Final[Mapping[str, Table]] = {
+    # channels, and threads along time of eight frames each; lanes lie along the contiguous axis.
+    # time_contiguous 0 or 1; frames of a call.
+    "conv": {
+        ANY: (
+            Blocks({"time_contiguous": 1, "frames": 513}, {"channels": 4, "threads_time": 32}, 4),
+            Blocks({"time_contiguous": 1}, {"channels": 8, "threads_time": 16}, 4),
+            Blocks({}, {"channels": 64, "threads_time": 4}, 4),
+        ),
+    },
+    # channels of a row.
+    "conv.step": {ANY: (Blocks({}, {"channels": 256}, 2),)},
+    # values at once of each tensor, in whole rows of a group, and most such rows.
+    # width of a group, padded to a power of two.
+    "norm": {
+        ANY: (
+            Blocks({"width": 8192}, {"values": 8192, "rows": 1}, 16),
+            Blocks({"width": 4096}, {"values": 4096, "rows": 1}, 8),
+            Blocks({}, {"values": 2048, "rows": 16}, 4),
+        ),
+    },
+    # complex states.
+    "lti.recurrence": {ANY: (Blocks({}, {"states": 256}, 1),)},
+    "lti.parameters": {ANY: (Blocks({}, {"states": 256}, 1),)},
+    "lti.step": {ANY: (Blocks({}, {"states": 256}, 1),)},
+    # channels of 16 states (in proportion for others; a warp more for every 32 states from 64 on),
+    # and steps loaded at once, 4 or 8. pairs of a sequence and a channel.
+    "scan.forward": {
+        "sm_90": (
+            Blocks({"pairs": 32_768}, {"channels": 32, "steps": 8}, 1),
+            Blocks({}, {"channels": 8, "steps": 8}, 1, registers=96),
+        ),
+        ANY: (
+            Blocks({"pairs": 32_768}, {"channels": 32, "steps": 8}, 1),
+            Blocks({}, {"channels": 8, "steps": 8}, 1),
+        ),
+    },
+    "scan.backward": {
+        "sm_90": (
+            Blocks({"pairs": 32_768}, {"channels": 32, "steps": 4}, 1),
+            Blocks({}, {"channels": 8, "steps": 8}, 1, registers=168),
+        ),
+        ANY: (
+            Blocks({"pairs": 32_768}, {"channels": 32, "steps": 4}, 1),
+            Blocks({}, {"channels": 8, "steps": 4}, 1),
+        ),
+    },
+    # channels of up to 16 states. rows of a call.
+    "scan.step": {
+        ANY: (
+            Blocks({"rows": 1024}, {"channels": 128}, 4),
+            Blocks({"rows": 2}, {"channels": 64}, 2),
+            Blocks({}, {"channels": 32}, 1),
+        ),
+    },
+    # steps of a chunk. bytes of a value of x, states padded to a power of two.
+    "ssd.chunk": {
+        ANY: (
+            Blocks({"bytes": 4}, {"steps": 32}, 1),
+            Blocks({"states": 256}, {"steps": 32}, 1),
+            Blocks({}, {"steps": 64}, 1),
+        ),
+    },
+    # channels of a head and values of their states, at most both. bytes, states.
+    "ssd.forward": {
+        ANY: (
+            Blocks({"bytes": 4}, {"channels": 64, "values": 4096}, 4, stages=1),
+            Blocks({}, {"channels": 64, "values": 8192}, 4, stages=2),
+        ),
+    },
+    "ssd.gradient": {
+        ANY: (
+            Blocks({"bytes": 4}, {"channels": 64, "values": 4096}, 4, stages=1),
+            Blocks({}, {"channels": 64, "values": 8192}, 4, stages=2),
+        ),
+    },
+    "ssd.backward": {
+        ANY: (
+            Blocks({"bytes": 4}, {"channels": 64, "values": 4096}, 8, stages=1),
+            Blocks({}, {"channels": 64, "values": 8192}, 8, stages=2),
+        ),
+    },
+    # values of the states of a program. rows of a call.
+    "ssd.step": {
+        ANY: (
+            Blocks({"rows": 64}, {"values": 4096}, 4),
+            Blocks({"rows": 8}, {"values": 2048}, 2),
+            Blocks({}, {"values": 1024}, 1),
+        ),
+    },
+    # a program has one head of a row. values of its state, padded to powers of two.
+    "mamba3.step": {
+        ANY: (
+            Blocks({"values": 32_768}, {}, 16),
+            Blocks({"values": 16_384}, {}, 8),
+            Blocks({"values": 8192}, {}, 4),
+            Blocks({"values": 4096}, {}, 2),
+            Blocks({}, {}, 1),
+        ),
+    },
+}
+
+
+def pick_blocks(kernel: str, device: torch.device, **sizes: int) -> Blocks:
+    """The row of a kernel's table for a device and the sizes of a call.
+
+    Args:
+        kernel: A key of ``TABLES``.
+        device: That is to run it.
+        sizes: All that the table's rows ask for.
+    """
+    if kernel in _forced:
+        return _forced[kernel]
+    rows = _rows(kernel, architecture(device))
+    return next(row for row in rows if row.holds(sizes))
+
+
+@lru_cache
+def _rows(kernel: str, arch: str) -> tuple[Blocks, ...]:
+    """The rows of an architecture, of the nearest older one of its generation, or for any."""
+    table = TABLES[kernel]
+    if arch in table:
+        return table[arch]
+    older = [
+        name
+        for name in table
+        if name != ANY and name[:-1] == arch[:-1] and int(name[3:]) < int(arch[3:])
+    ]
+    found = max(older, default=ANY, key=lambda name: int(name[3:]))
+    if arch != ANY and len(table) > 1:
+        _log.info("%s: no block sizes for %s, those for %s are taken", kernel, arch, found)
+    return table[found]
+
+
+def architecture(device: torch.device) -> str:
+    """``sm_90`` and the like for an NVIDIA GPU, ``any`` for all else."""
+    if dispatch.offline is not None:
+        return f"sm_{dispatch.offline}"
+    return _architecture(device) if device.type == "cuda" else ANY
+
+
+@lru_cache
+def _architecture(device: torch.device) -> str:
+    if torch.version.hip is not None:
+        return ANY
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
+
+
+def multiprocessors(device: torch.device) -> int:
+    """How many a device has; what a grid must fill."""
+    return _multiprocessors(device) if device.type == "cuda" else DEFAULT_MULTIPROCESSORS
+
+
+@lru_cache
+def _multiprocessors(device: torch.device) -> int:
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+@contextlib.contextmanager
+def forced(kernel: str, row: Blocks) -> Iterator[None]:
+    """Take one row for all calls of a kernel meanwhile: tests and benches reach every row so."""
+    before = dict(_forced)
+    _forced[kernel] = row
+    try:
+        yield
+    finally:
+        _forced.clear()
+        _forced.update(before)
