@@ -3,6 +3,7 @@
 import { obstacle } from "./capture.js";
 import { Captions } from "./captions.js";
 import { bindDrop } from "./drop.js";
+import { Generate } from "./generate.js";
 import { bindKeys } from "./keys.js";
 import { Listening } from "./listening.js";
 import { Meter } from "./meter.js";
@@ -14,6 +15,7 @@ import { loadChoices, loadTranscript, saveTranscript } from "./settings.js";
 import { Sources } from "./sources.js";
 import { Status } from "./status.js";
 import { Strip } from "./strip.js";
+import { Tabs } from "./tabs.js";
 import { copy, download } from "./takeaway.js";
 import { clock, Transcript } from "./transcript.js";
 import { warning } from "./words.js";
@@ -154,6 +156,7 @@ function clearPage() {
 
 async function openRecording(file) {
   if (!file) return;
+  tabs.show("captions");
   if (listening.busy) return status.say("Stop first, then drop the recording.");
   try {
     recording = await Recording.open(file, $("player"));
@@ -212,15 +215,26 @@ function bindControls() {
 }
 
 bindControls();
-bindKeys({
-  start: () => $("start").click(),
-  mute: toggleMute,
-  export: () => $("export-menu").togglePopover(),
-  full: toggleFull,
-  leave: () => full(false),
-  larger: () => preferences.resize(1),
-  smaller: () => preferences.resize(-1),
-});
+const generate = new Generate($, { status, preferences });
+const tabs = new Tabs($("tabs"), (name) => name === "generate" && generate.shown());
+const KEYS = {
+  captions: {
+    start: () => $("start").click(),
+    mute: toggleMute,
+    export: () => $("export-menu").togglePopover(),
+    full: toggleFull,
+    leave: () => full(false),
+    larger: () => preferences.resize(1),
+    smaller: () => preferences.resize(-1),
+  },
+  generate: {
+    start: () => generate.play(),
+    generate: () => generate.toggle(),
+    leave: () => generate.cancel(),
+    export: () => generate.save(),
+  },
+};
+bindKeys(() => KEYS[tabs.shown]);
 strip.lines = () => transcript.lines.slice(-SHOWN_LINES);
 restore();
 if (!window.isSecureContext) status.say(obstacle());

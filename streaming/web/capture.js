@@ -106,7 +106,7 @@ export class Capture {
 }
 
 /** A context without any sound device to run on never starts, and never says so. */
-async function inTime(started) {
+export async function inTime(started) {
   let timer;
   const late = new Promise((_, fail) => {
     const error = new Error("The browser's sound does not start. Is any sound device, if only a speaker, connected?");

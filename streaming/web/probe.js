@@ -9,16 +9,30 @@ export async function modelName(base) {
   return answer?.body?.model?.name ?? "";
 }
 
+/**
+ * The models that make sound here, as `ready.generator` describes them.
+ * @returns {Promise<{models: object[], code: number|null, words: string}>} `words` where they are not told
+ */
+export async function voices(base, token) {
+  const answer = await ask(new URL("../v1/models", base), authorized(token));
+  if (answer?.status === 200) {
+    return { models: answer.body.data.map((model) => model.generator).filter(Boolean), code: null, words: "" };
+  }
+  const code = answer?.status === 401 ? 4401 : 1006;
+  return { models: [], code, words: failure({ code }) };
+}
+
 /** @returns {Promise<{code: number, words: string}>} why no stream could be opened */
 export async function whyClosed(base, token) {
   const ready = await ask(new URL("../readyz", base));
   if (!ready) return { code: 1006, words: failure({ code: 1006 }) };
   if (ready.status === 503) return { code: 1013, words: unready(ready.body?.reasons ?? []) };
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const models = await ask(new URL("../v1/models", base), { headers });
+  const models = await ask(new URL("../v1/models", base), authorized(token));
   if (models?.status === 401) return { code: 4401, words: failure({ code: 4401 }) };
   return { code: 1006, words: "The server runs, but the connection did not open; a proxy between may not pass WebSockets." };
 }
+
+const authorized = (token) => (token ? { headers: { Authorization: `Bearer ${token}` } } : {});
 
 async function ask(url, options = {}) {
   try {

@@ -16,9 +16,11 @@ export class Spectrum {
   /**
    * @param {number} rate samples a second
    * @param {number} rows rows of a column, low frequencies first, evenly spaced in mel
+   * @param {number} [columnS] seconds from one column to the next
    */
-  constructor(rate, rows) {
+  constructor(rate, rows, columnS = COLUMN_S) {
     this.rate = rate;
+    this.columnS = columnS;
     this.window = Math.round(rate * WINDOW_S);
     this.fft = new Fft(2 ** Math.ceil(Math.log2(this.window)));
     this.hann = Float32Array.from({ length: this.window }, (_, i) =>
@@ -53,7 +55,7 @@ export class Spectrum {
   }
 
   #start() {
-    return Math.round(this.columns * COLUMN_S * this.rate);
+    return Math.round(this.columns * this.columnS * this.rate);
   }
 
   #column(samples) {

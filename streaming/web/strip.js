@@ -1,5 +1,6 @@
 // The moving strip: sound above, the words under the moment they were spoken.
 
+import { onRecolour, ramp } from "./colours.js";
 import { COLUMN_S } from "./spectrum.js";
 
 export const ROWS = 72;
@@ -20,9 +21,7 @@ export class Strip {
     this.lines = () => [];
     this.reset(0);
     new ResizeObserver(() => this.#resize()).observe(canvas);
-    for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)"]) {
-      matchMedia(query).addEventListener("change", () => this.recolour());
-    }
+    onRecolour(() => this.recolour());
     this.recolour();
   }
 
@@ -54,13 +53,7 @@ export class Strip {
 
   recolour() {
     const style = getComputedStyle(this.canvas);
-    const stops = ["--paper", "--hush", "--accent", "--loud"].map((name) => rgb(style.getPropertyValue(name)));
-    this.colours = new Uint8ClampedArray(256 * 4);
-    for (let i = 0; i < 256; i++) {
-      const x = (i / 255) ** 1.4 * (stops.length - 1);
-      const below = Math.min(Math.floor(x), stops.length - 2);
-      this.colours.set([...blend(stops[below], stops[below + 1], x - below), 255], i * 4);
-    }
+    this.colours = ramp(style);
     this.paperColour = style.getPropertyValue("--paper");
     this.inkColour = style.getPropertyValue("--ink");
     this.paleColour = style.getPropertyValue("--pale");
@@ -165,11 +158,4 @@ export class Strip {
       paint.fillText(word, x + 6, y);
     }
   }
-}
-
-const blend = (a, b, x) => a.map((v, i) => v + (b[i] - v) * x);
-
-function rgb(colour) {
-  const hex = colour.trim().replace("#", "");
-  return [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
 }

@@ -1,13 +1,19 @@
-// The transcript out of the page: to a file, or to the clipboard.
+// What leaves the page: to a file, or to the clipboard.
 
 import * as exports from "./exports.js";
 
 /** Save as txt, srt, vtt or json. */
 export function download(lines, format, about) {
   const body = format === "json" ? exports.json(lines, about) : exports[format](lines);
+  const stamp = new Date().toISOString().slice(0, 16).replace(/[:T]/g, "-");
+  save(new Blob([body], { type: "text/plain;charset=utf-8" }), `captions-${stamp}.${format}`);
+}
+
+/** Save a file where the browser saves them. */
+export function save(blob, name) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([body], { type: "text/plain;charset=utf-8" }));
-  link.download = `captions-${new Date().toISOString().slice(0, 16).replace(/[:T]/g, "-")}.${format}`;
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

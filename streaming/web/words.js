@@ -36,6 +36,21 @@ export function failure({ code, message, reached }) {
   return code === 1006 ? "The server cannot be reached." : `The server refused: ${said}.`;
 }
 
+/**
+ * Why sound that was asked for did not come, or not all of it.
+ * @param {{code: number|null, message: string, error: string, reached: boolean}} end `reached`: some of it came
+ */
+export function unmade({ code, message, error, reached }) {
+  const said = String(message ?? "").replace(/\.$/, "");
+  const kept = reached ? " What came so far is kept." : "";
+  if (code === 4403) return "The token does not allow making sound. Another one is needed: Settings, Access.";
+  if (error === "overloaded") return `The server is busy: ${said}. Try again in a moment.${kept}`;
+  if (error === "internal") return `The server had a fault of its own: ${said}.${kept}`;
+  if (code === null) return `The server refused: ${said}.${kept}`;
+  if (REFUSALS[code]) return REFUSALS[code](said) + kept;
+  return reached ? `The connection was lost: ${said}.${kept}` : failure({ code, message });
+}
+
 /** A `warning` of the server, or "" where the reader need not know. */
 export function warning({ code, message, from, to }) {
   switch (code) {

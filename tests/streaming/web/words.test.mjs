@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { failure, unready, warning } from "../../../streaming/web/words.js";
+import { failure, unmade, unready, warning } from "../../../streaming/web/words.js";
 
 // The close codes of the protocol, and those that every WebSocket has.
 const CODES = [1003, 1006, 1008, 1009, 1011, 1012, 1013, 4400, 4401, 4403, 4404, 4406, 4408, 4409, 4410, 4413, 4429];
@@ -44,4 +44,18 @@ test("a server that is not ready says why", () => {
   assert.match(unready(["warming up"]), /getting ready/);
   assert.match(unready(["on fire"]), /on fire/);
   assert.match(unready([]), /does not say/);
+});
+
+test("sound that did not come is explained, and what came is said to be kept", () => {
+  for (const code of [...CODES, null]) {
+    for (const reached of [true, false]) {
+      const words = unmade({ code, message: "label 'maybe' is not known.", error: "bad_value", reached });
+      assert.match(words, /^[A-Z].*\.$/);
+      assert.doesNotMatch(words, /\d{4}|undefined|null|listening|\.\./);
+      if (code !== 4403) assert.equal(/came so far is kept/.test(words), reached);
+    }
+  }
+  assert.match(unmade({ code: null, message: "label 'maybe' is not known", error: "bad_value" }), /label 'maybe'/);
+  assert.match(unmade({ code: null, message: "all 16 are taken", error: "overloaded" }), /busy: all 16 are taken\. Try/);
+  assert.match(unmade({ code: null, message: "quote ab", error: "internal" }), /fault of its own: quote ab\./);
 });
