@@ -13,6 +13,7 @@ from audiomamba.models.wave.synthesizer import Synthesizer
 from tests.end_to_end.serving import START_WITHIN_S, Server
 from tests.models.wave.tiny import tiny_checkpoint, tiny_config
 from tests.streaming.web.browser import CHROMIUM, Page, browser
+from tests.streaming.web.visiting import CLIENT, NOTICE
 
 SHOTS = os.environ.get("AUDIOMAMBA_SCREENSHOTS")  # a folder that pictures are wanted in
 DIGITS = "zero one two three four five six seven eight nine".split()
@@ -20,7 +21,6 @@ RATE = 8000
 AHEAD_S = 4.0
 """The page's own, from generation.js."""
 SOUND = "document.body.dataset.sound"
-NOTICE = "document.getElementById('notice').innerText"
 TEXT = "document.getElementById('{}').textContent"
 SPY = """
   window.frames = [];   // of sound: bytes of samples
@@ -66,13 +66,18 @@ def server(voice: Path) -> Iterator[Server]:
 
 
 def visit(
-    url: str, body: Callable[[Page], Coroutine[Any, Any, None]], complaints: bool = False
+    url: str,
+    body: Callable[[Page], Coroutine[Any, Any, None]],
+    *flags: str,
+    complaints: bool = False,
 ) -> None:
     async def run() -> None:
-        async with browser() as page:
+        async with browser(*flags) as page:
             await page.command("Page.addScriptToEvaluateOnNewDocument", source=SPY)
             await page.open(f"{url}/ui/#generate")
             await body(page)
+            for message in await page.evaluate("said"):
+                CLIENT.validate(message)
             assert complaints or page.complaints == []
 
     asyncio.run(asyncio.wait_for(run(), START_WITHIN_S))
@@ -300,6 +305,54 @@ def test_a_token_is_asked_for_and_let_in(voice: Path) -> None:
 
     visit(guarded.url, body, complaints=True)
     assert guarded.stop() == 0
+
+
+def test_a_browser_that_has_not_the_rate_of_the_model_is_sent_its_own(server: Server) -> None:
+    async def body(page: Page) -> None:
+        await offered(page)
+        await page.evaluate(
+            "window.AudioContext = class extends AudioContext { constructor(wanted) {"
+            " if (wanted) throw new DOMException('no', 'NotSupportedError');"
+            " super(); window.rate = this.sampleRate; } }"
+        )
+        await write(page, say="one two", seconds=0.3)
+        await click(page, "make")
+        await page.until(f"{SOUND} === 'done'")
+        rate = await page.evaluate("rate")
+        assert rate >= 44_100
+        assert await page.evaluate(RECEIVED) == pytest.approx(0.6 * rate, abs=4)
+        assert await page.evaluate(TEXT.format("made-s")) == "0.60 s"
+
+    visit(server.url, body)
+
+
+def test_a_browser_whose_sound_does_not_start_says_so_and_asks_for_none(server: Server) -> None:
+    async def body(page: Page) -> None:
+        await offered(page)
+        await page.evaluate(
+            "(() => { AudioContext.prototype.resume = () => new Promise(() => {});"
+            " const real = setTimeout; window.setTimeout ="
+            " (f, ms, ...rest) => real(f, ms === 6000 ? 50 : ms, ...rest); })()"
+        )
+        await click(page, "make")
+        await page.until(f"{NOTICE}.includes('does not start')")
+        assert await page.evaluate(SOUND) == "failed"
+        assert await page.evaluate(TEXT.format("make-label")) == "Generate"
+        assert await page.evaluate("said") == []
+
+    visit(server.url, body)
+
+
+def test_a_page_that_is_not_secure_says_what_to_do(server: Server) -> None:
+    async def body(page: Page) -> None:
+        await offered(page)
+        await click(page, "make")
+        await page.until(f"{NOTICE}.includes('play sound')")
+        assert "https://" in await page.evaluate(NOTICE)
+        assert await page.evaluate("said") == []
+
+    url = server.url.replace("127.0.0.1", "sound.test")
+    visit(url, body, "--host-resolver-rules=MAP sound.test 127.0.0.1")
 
 
 def test_the_views_are_tabs_that_keys_move_between(server: Server) -> None:
