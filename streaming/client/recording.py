@@ -39,6 +39,7 @@ async def hear(
     seconds: float = 10.0,
     seed: int | None = None,
     sample_rate: int = 16_000,
+    model: str | None = None,
     token: str | None = None,
     **sampling: float,
 ) -> AsyncGenerator[NDArray[np.float32]]:
@@ -51,6 +52,7 @@ async def hear(
         seconds: Length.
         seed: The same seed gives the same samples, as long as the model is the same.
         sample_rate: Of the blocks, Hz.
+        model: Name of what makes it, where the server has several; its own choice where None.
         token: Sent as a bearer token.
         **sampling: ``temperature`` and ``top_p`` instead of the model's own.
 
@@ -71,6 +73,7 @@ async def hear(
         "credit_s": AHEAD_S,
         **sampling,
     }
+    start = {"type": "start", "task": "generate", "metrics_ms": 0, "model": model}
     address = url if url.rstrip("/").count("/") > 2 else url.rstrip("/") + PATH
     headers = {"Authorization": f"Bearer {token}"} if token else None
     try:
@@ -82,7 +85,7 @@ async def hear(
                 compression=None,
                 max_size=2**21,
             ) as socket,
-            aclosing(_recording(socket, wish, sample_rate)) as blocks,
+            aclosing(_recording(socket, start, wish, sample_rate)) as blocks,
         ):
             async for block in blocks:
                 yield block
@@ -98,10 +101,10 @@ async def hear(
 
 
 async def _recording(
-    socket: ClientConnection, wish: dict[str, Any], sample_rate: int
+    socket: ClientConnection, start: dict[str, Any], wish: dict[str, Any], sample_rate: int
 ) -> AsyncGenerator[NDArray[np.float32]]:
-    await socket.send(json.dumps({"type": "start", "task": "generate", "metrics_ms": 0}))
-    await socket.send(json.dumps({k: v for k, v in wish.items() if v is not None}))
+    for message in (start, wish):
+        await socket.send(json.dumps({k: v for k, v in message.items() if v is not None}))
     played = 0
     while True:
         frame = await socket.recv()

@@ -136,7 +136,12 @@ def test_the_client_hears_what_the_library_makes_and_may_leave(server: Server, v
         heard = [
             block
             async for block in hear_client(
-                server.socket_url, label="no", seconds=9.0, seed=2, sample_rate=8000
+                server.socket_url,
+                model=voice.name,
+                label="no",
+                seconds=9.0,
+                seed=2,
+                sample_rate=8000,
             )
         ]
         made = np.concatenate(
@@ -149,6 +154,9 @@ def test_the_client_hears_what_the_library_makes_and_may_leave(server: Server, v
                 break
         with pytest.raises(ProtocolError, match="label 'maybe'"):
             async for _ in hear_client(server.socket_url, label="maybe"):
+                pass
+        with pytest.raises(ProtocolError, match="made here by"):
+            async for _ in hear_client(server.socket_url, model="another"):
                 pass
 
     asyncio.run(run())
