@@ -109,8 +109,8 @@ async def _recording(
     while True:
         frame = await socket.recv()
         if isinstance(frame, bytes):
-            start = int.from_bytes(frame[HEADER_BYTES_AT], "little")
-            block = np.frombuffer(frame[start:], "<f4")
+            header = int.from_bytes(frame[HEADER_BYTES_AT], "little")
+            block = np.frombuffer(frame[header:], "<f4")
             yield block
             played += len(block)
             if played >= AHEAD_S / 2 * sample_rate:
