@@ -6,6 +6,9 @@ or in int8 with one float32 scale a row (``NAME.scale``); they are widened when 
 
 import hashlib
 import json
+import math
+import mmap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,13 @@ from numpy.typing import NDArray
 
 from audiomamba.errors import ModelError
 
-__all__ = ["SCALE", "digest", "read_config", "read_weights", "write_config"]
+__all__ = ["SCALE", "Weights", "digest", "read_config", "read_weights", "write_config"]
 
 SCALE = ".scale"
-NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I8": np.int8}
+DTYPES = {
+    name: np.dtype(dtype)
+    for name, dtype in {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "i1"}.items()
+}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -41,7 +47,9 @@ def digest(folder: Path) -> str:
     files = [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]
     try:
         for file in files:
-            sha.update(file.read_bytes())
+            with file.open("rb") as opened:
+                while part := opened.read(1 << 20):
+                    sha.update(part)
     except OSError as error:
         raise ModelError(f"{folder}: cannot be read ({error})") from None
     return sha.hexdigest()
@@ -53,37 +61,78 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
-    """The weights in ``model.safetensors``, or its parts ``model-*.safetensors``, as float32.
+def read_weights(folder: Path) -> "Weights":
+    """The weights in ``model.safetensors``, or its parts ``model-*.safetensors``.
 
     Raises:
         ModelError: no such file, or it is damaged.
     """
-    import safetensors
-
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
         raise ModelError(f"{folder}: not a checkpoint, model.safetensors is missing")
     stored: dict[str, NDArray[Any]] = {}
     for file in files:
+        stored |= _map(file)
+    return Weights(stored)
+
+
+class Weights(Mapping[str, NDArray[np.float32]]):
+    """Weights by name, each widened when it is asked for: the file is all that is held of them.
+
+    Args:
+        stored: As in the file; scales beside what they belong to, bf16 as uint16.
+    """
+
+    def __init__(self, stored: dict[str, NDArray[Any]]) -> None:
+        self._stored = stored
+        self._names = [name for name in stored if not self._is_scale(name)]
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        array, scale = self._stored[name], self._stored.get(name + SCALE)
+        if array.dtype == np.uint16:  # bf16, the upper half of a float32
+            return (array.astype(np.uint32) << 16).view(np.float32)
+        widened: NDArray[np.float32] = array.astype(np.float32)
+        return widened if scale is None else widened * scale[:, None]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._stored and not self._is_scale(str(name))
+
+    def _is_scale(self, name: str) -> bool:
+        return name.endswith(SCALE) and name.removesuffix(SCALE) in self._stored
+
+
+def _map(file: Path) -> dict[str, NDArray[Any]]:
+    """Arrays over the file itself; the format is eight bytes of length, JSON, and the numbers.
+
+    Source: github.com/huggingface/safetensors, README, "Format".
+    """
+    with file.open("rb") as opened:
         try:
-            entries = safetensors.deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
-        except safetensors.SafetensorError as error:
-            raise ModelError(f"{file}: damaged ({error})") from None
-        stored |= {name: _widen(file, name, entry) for name, entry in entries}
-    weights: dict[str, NDArray[np.float32]] = {}
-    for name, array in stored.items():
-        if name.endswith(SCALE) and name.removesuffix(SCALE) in stored:
-            continue
-        scale = stored.get(name + SCALE)
-        weights[name] = array.astype(np.float32) * (1 if scale is None else scale[:, None])
-    return weights
-
-
-def _widen(file: Path, name: str, entry: dict[str, Any]) -> NDArray[Any]:
-    if entry["dtype"] == "BF16":  # the upper half of a float32
-        halves = np.frombuffer(entry["data"], np.uint16).astype(np.uint32)
-        return (halves << 16).view(np.float32).reshape(entry["shape"])
-    if entry["dtype"] not in NUMPY:
-        raise ModelError(f"{file}: {name} is of dtype {entry['dtype']}, which no checkpoint uses")
-    return np.frombuffer(entry["data"], NUMPY[entry["dtype"]]).reshape(entry["shape"])
+            mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise ModelError(f"{file}: damaged (empty)") from None
+    begin = 8 + int.from_bytes(mapped[:8], "little")
+    arrays: dict[str, NDArray[Any]] = {}
+    try:
+        header = json.loads(mapped[8:begin])
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            shape, (first, end) = entry["shape"], entry["data_offsets"]
+            dtype = DTYPES.get(entry["dtype"])
+            if dtype is None:
+                message = f"{name} is of dtype {entry['dtype']}, which no checkpoint uses"
+                raise ModelError(f"{file}: {message}")
+            count = math.prod(shape)
+            if end - first != count * dtype.itemsize:
+                raise ValueError(f"{name} {shape} in {end - first} bytes")
+            flat = np.frombuffer(mapped, dtype, count, begin + first)
+            arrays[name] = flat.reshape(shape)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{file}: damaged ({error})") from None
+    return arrays

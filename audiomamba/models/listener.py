@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiomamba.audio import files
 from audiomamba.config import from_mapping
 from audiomamba.errors import ModelError
 from audiomamba.models.acoustic import AcousticModel, EngineName, load_acoustic
@@ -256,6 +255,8 @@ def _blocks(
 ) -> Iterable[tuple[int, Samples]]:
     if isinstance(audio, np.ndarray):
         return [(sample_rate, audio)]
+    from audiomamba.audio import files  # late: a server reads none
+
     return files.stream(audio, READ_S)
 
 

@@ -35,12 +35,7 @@ class NativeTranscriber:
         self._library = native.library()
         self.bins = int(config["mel"]["bins"])
         self.vocabulary = int(config["vocabulary"])
-        self._keep: list[Floats] = []  # what the C side reads while it copies
-        description = self._describe(config, weights, int8)
-        self._model = self._library.am_transcriber_new(ctypes.byref(description))
-        self._keep.clear()
-        if not self._model:
-            raise ModelError(f"native engine: {self._library.am_error().decode()}")
+        self._model = self._build(config, weights, int8)
         self.state_floats = int(self._library.am_state_floats(self._model))
 
     def __del__(self) -> None:
@@ -70,7 +65,7 @@ class NativeTranscriber:
         Rows ``rows (M,)``, all different, of ``states`` advance in place.
 
         Raises:
-            ShapeError: shapes do not fit, or ``states`` is not a contiguous float32 array.
+            ShapeError: shapes do not fit, or ``states`` is not float32 with rows in one piece.
         """
         M, frames, bins = features.shape
         at = [int(row) for row in rows]
@@ -82,10 +77,10 @@ class NativeTranscriber:
         if (
             states.dtype != np.float32
             or states.shape[1:] != (self.state_floats,)
-            or not states.flags.c_contiguous
+            or states.strides[1] != states.itemsize
         ):
             raise ShapeError(
-                f"native: states must be contiguous float32 (rows, {self.state_floats}), "
+                f"native: states must be float32 (rows, {self.state_floats}), a row in one piece, "
                 f"got {states.dtype} {states.shape}"
             )
         # What is past these checks is written to by address.
@@ -100,25 +95,40 @@ class NativeTranscriber:
         )
         return out
 
-    def _describe(
-        self, config: Mapping[str, Any], weights: Weights, int8: bool
-    ) -> native.Transcriber:
+    def _build(self, config: Mapping[str, Any], weights: Weights, int8: bool) -> int:
+        """A block at a time, so that no more of them than one is there in float32."""
         stack = config["stack"]
-        width, bins, vocabulary = int(stack["width"]), self.bins, self.vocabulary
-        first, second = (int(channels) for channels in config["subsample_channels"])
         layers = [layer for layer in stack["layers"] for _ in range(layer["count"])]
-        take = Pointers(weights, self._keep)
-        blocks = [
-            describe_block(layer, width, take.under(f"stack.blocks.{i}."))
-            for i, layer in enumerate(layers)
-        ]
+        keep: list[Floats] = []  # what the C side reads while it copies
+        take = Pointers(weights, keep)
+        frame = self._describe(config, take, blocks=len(layers), int8=int8)
+        model: int = self._library.am_transcriber_new(ctypes.byref(frame))
+        if not model:
+            raise ModelError(f"native engine: {self._library.am_error().decode()}")
+        try:
+            for i, layer in enumerate(layers):
+                keep.clear()
+                block = describe_block(layer, int(stack["width"]), take.under(f"stack.blocks.{i}."))
+                if not self._library.am_transcriber_add(model, ctypes.byref(block)):
+                    raise ModelError(f"native engine: {self._library.am_error().decode()}")
+        except ModelError:
+            self._library.am_free(model)
+            raise
+        return model
+
+    def _describe(
+        self, config: Mapping[str, Any], take: Pointers, *, blocks: int, int8: bool
+    ) -> native.Transcriber:
+        """All but the blocks."""
+        width, bins, vocabulary = int(config["stack"]["width"]), self.bins, self.vocabulary
+        first, second = (int(channels) for channels in config["subsample_channels"])
         return native.Transcriber(
             bins=bins,
             channels=(ctypes.c_int * 2)(first, second),
             width=width,
             vocabulary=vocabulary,
-            blocks=len(blocks),
-            eps=stack["norm_eps"],
+            blocks=blocks,
+            eps=config["stack"]["norm_eps"],
             int8=int(int8),
             mel_mean=take("mel_mean", bins),
             mel_scale=take("mel_scale", bins),
@@ -131,5 +141,4 @@ class NativeTranscriber:
             norm=take("stack.norm.weight", width),
             out_weight=take("out.weight", vocabulary, width),
             out_bias=take("out.bias", vocabulary),
-            block=(native.Block * len(blocks))(*blocks),
         )

@@ -26,7 +26,9 @@ __all__ = ["BOUNDARY", "Coded", "Column", "NgramModel", "Trie"]
 BOUNDARY = 0
 MAGIC = b"ammgram1"
 LEVELS = 256  # of the stored log-probabilities and back-off weights
-Ids = NDArray[np.int64]
+AT_ONCE = 1 << 16  # nodes, when loading
+Ids = NDArray[np.intp]
+Numbers = NDArray[np.signedinteger[Any]]
 Floats = NDArray[np.float32]
 
 
@@ -91,21 +93,21 @@ class NgramModel:
 
     def __init__(self, trie: Trie) -> None:
         n, V = len(trie.pieces), trie.vocabulary
-        counts = trie.children.astype(np.int64)
-        if len(counts) != n + 1 or counts.sum() != n or counts[0] != V:
+        counts = trie.children
+        if len(counts) != n + 1 or counts.sum(dtype=np.int64) != n or counts[0] != V:
             raise ModelError("language model: its columns do not make a trie")
         self.order, self.vocabulary = trie.order, V
         self.fingerprint = zlib.crc32(trie.log_probs.tobytes(), zlib.crc32(trie.pieces.tobytes()))
-        parents = np.repeat(np.arange(n + 1), counts)
-        keys = parents * V + trie.pieces
-        if not (np.diff(keys) > 0).all():
+        # A million n-grams in a server: numbers are as small as they can be, those of loading too.
+        number = np.int32 if (n + 1) * V < 2**31 else np.int64
+        parents: Numbers = np.repeat(np.arange(n + 1, dtype=number), counts)
+        self._keys = parents * V + trie.pieces
+        if not (self._keys[1:] > self._keys[:-1]).all():
             raise ModelError("language model: brothers are not in order")
-        # A million n-grams in a server: numbers are kept as small as they can be.
-        self._keys = keys.astype(np.min_scalar_type((n + 1) * V))
         # Of node 1 first: nothing leads to the root, and as all pieces follow it, nobody leaves it.
         self._log_probs, self._backoffs = trie.log_probs, trie.backoffs
         self._has_children = counts > 0
-        self._suffix = self._suffixes(parents, counts).astype(np.min_scalar_type(n))
+        self._suffix = self._suffixes(parents, counts)
         self.start = int(self._contexts(np.array([self._child(0, BOUNDARY)]))[0])
         """The context at the start of an utterance."""
 
@@ -214,26 +216,30 @@ class NgramModel:
             dead = dead[~self._has_children[at[dead]]]
         return at
 
-    def _suffixes(self, parents: NDArray[np.intp], counts: Ids) -> NDArray[np.intp]:
+    def _suffixes(self, parents: Numbers, counts: NDArray[np.uint16]) -> Numbers:
         """The longest n-gram there is that ends as each one does; of a unigram it is the root."""
-        suffix = np.zeros(len(parents) + 1, np.intp)
-        nodes = np.arange(1, self.vocabulary + 1)
-        first = 1 + np.concatenate([[0], np.cumsum(counts)])  # first child of each node
-        while len(nodes):
-            begin, end = int(first[nodes[0]]), int(first[nodes[-1] + 1])
-            nodes = np.arange(begin, end)
-            if not len(nodes):
-                break
-            pieces = self._keys[nodes - 1].astype(np.intp) % self.vocabulary
-            at = suffix[parents[nodes - 1]]
-            found = self._find(at * self.vocabulary + pieces)
-            missing = np.flatnonzero(found < 0)
-            while len(missing):
-                at[missing] = suffix[at[missing]]
-                found[missing] = self._find(at[missing] * self.vocabulary + pieces[missing])
-                missing = missing[found[missing] < 0]
-            suffix[nodes] = found
+        suffix = np.zeros(len(parents) + 1, parents.dtype)
+        # First child of each node, and the number after the last.
+        first = np.concatenate([[1], 1 + np.cumsum(counts, dtype=parents.dtype)])
+        begin, end = 1, self.vocabulary + 1
+        while begin < end:
+            begin, end = int(first[begin]), int(first[end])
+            for start in range(begin, end, AT_ONCE):
+                nodes = np.arange(start, min(start + AT_ONCE, end))
+                suffix[nodes] = self._shorter(nodes, parents, suffix)
         return suffix
+
+    def _shorter(self, nodes: NDArray[np.intp], parents: Numbers, suffix: Numbers) -> Ids:
+        """Those of nodes longer than unigrams, whose parents' are known."""
+        pieces = self._keys[nodes - 1] % self.vocabulary
+        at = suffix[parents[nodes - 1]].astype(np.intp)
+        found = self._find(at * self.vocabulary + pieces)
+        missing = np.flatnonzero(found < 0)
+        while len(missing):
+            at[missing] = suffix[at[missing]]
+            found[missing] = self._find(at[missing] * self.vocabulary + pieces[missing])
+            missing = missing[found[missing] < 0]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

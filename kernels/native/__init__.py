@@ -107,6 +107,8 @@ def library() -> ctypes.CDLL:
         raise BackendError(f"the native engine does not load: {error}") from None
     lib.am_transcriber_new.argtypes = [ctypes.POINTER(Transcriber)]
     lib.am_transcriber_new.restype = ctypes.c_void_p
+    lib.am_transcriber_add.argtypes = [ctypes.c_void_p, ctypes.POINTER(Block)]
+    lib.am_transcriber_add.restype = ctypes.c_int
     lib.am_free.argtypes = [ctypes.c_void_p]
     lib.am_free.restype = None
     lib.am_error.restype = ctypes.c_char_p

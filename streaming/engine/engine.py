@@ -238,11 +238,13 @@ class Engine:
 
     def _release(self, session: Session) -> None:
         session.close()
+        if session not in self._sessions:
+            return
+        self.model.reset(session.slot)  # its memory is wanted back as well
         with self._wanted:
             self._due.discard(session)
-            if session in self._sessions:
-                self._sessions.remove(session)
-                self._free.append(session.slot)
+            self._sessions.remove(session)
+            self._free.append(session.slot)
 
     def _note(self, phase: str, began: float, batch: int) -> float:
         """Report a phase that ends now; returns its seconds."""

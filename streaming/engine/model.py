@@ -65,7 +65,7 @@ class StepModel(Protocol):
         """
 
     def reset(self, slot: int) -> None:
-        """Make the state that of a stream before its first frame."""
+        """Make the state that of a stream before its first frame; it may hold no memory then."""
 
     def save(self, slot: int) -> bytes:
         """Copy of the state of one stream."""

@@ -1,5 +1,10 @@
-"""The native engine: states in one array, a row a slot; torch is never imported."""
+"""The native engine: states in one array, a row a slot; torch is never imported.
 
+The array is memory of its own, in which a row begins a page: a slot that is not in use holds none.
+"""
+
+import mmap
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,7 +37,13 @@ class NativeStepModel:
         self, model: NativeTranscriber, *, slots: int, block: int = 4, checkpoint: str
     ) -> None:
         self._model = model
-        self._states = model.init_state(slots + 1)
+        floats = model.state_floats
+        self._row_bytes = -(-floats * 4 // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._memory = mmap.mmap(
+            -1, (slots + 1) * self._row_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        )
+        rows = np.frombuffer(self._memory, np.float32).reshape(slots + 1, self._row_bytes // 4)
+        self._states = rows[:, :floats]
         self._digest = bytes.fromhex(checkpoint)
         self.slots = slots
         self.best_batch = min(BEST_BATCH, slots)
@@ -54,7 +65,13 @@ class NativeStepModel:
         return out
 
     def reset(self, slot: int) -> None:
-        self._states[slot] = 0.0
+        if (
+            sys.platform == "linux"
+        ):  # where pages that are given back are zeros when they come again
+            at = slot * self._row_bytes
+            self._memory.madvise(mmap.MADV_DONTNEED, at, self._row_bytes)
+        else:
+            self._states[slot] = 0.0
 
     def save(self, slot: int) -> bytes:
         row: bytes = self._states[slot].tobytes()

@@ -40,12 +40,13 @@ class Load:
 
 async def start(server: ServerProcess, load: Load) -> Report:
     """Time to ready, and memory before and after every stream has spoken."""
-    before = server.resident_bytes
+    before, peak = server.resident_bytes, server.peak_bytes
     await _together(server, load)
     return {
         "ready_s": round(server.ready_s, 2),
         "ready_cpu_s": round(server.ready_cpu_s, 2),
         "resident_mb": _mb(before),
+        "starting_mb": _mb(peak),
         "resident_after_mb": _mb(server.resident_bytes),
     }
 
@@ -53,7 +54,12 @@ async def start(server: ServerProcess, load: Load) -> Report:
 async def live(server: ServerProcess, load: Load) -> Report:
     """Streams in real time: what they cost, and how late their words are."""
     cpu, began = server.cpu_s, time.monotonic()
-    outcomes = await _together(server, load)
+    speaking = asyncio.create_task(_together(server, load))
+    resident = [server.resident_bytes]
+    while not speaking.done():
+        await asyncio.wait((speaking,), timeout=0.5)
+        resident.append(server.resident_bytes)
+    outcomes = await speaking
     spoken = [one for one in outcomes if isinstance(one, Said)]
     audio_s = sum(one.audio_s for one in spoken)
     cost = (server.cpu_s - cpu) / audio_s
@@ -61,7 +67,8 @@ async def live(server: ServerProcess, load: Load) -> Report:
         "took_s": round(time.monotonic() - began, 1),
         "cpu_s_per_audio_s": round(cost, 5),
         "streams_per_core": round(1 / cost, 1),
-        "resident_mb": _mb(server.resident_bytes),
+        "resident_mb": _mb(max(resident)),
+        "resident_after_mb": _mb(server.resident_bytes),
         **_delays(spoken, load.stated_delay_s),
     }
 

@@ -78,5 +78,12 @@ class ServerProcess:
         """Memory that it holds now."""
         return int(self._proc("statm").split()[1]) * os.sysconf("SC_PAGESIZE")
 
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that it ever held."""
+        found = re.search(r"VmHWM:\s+(\d+) kB", self._proc("status"))
+        assert found is not None
+        return int(found[1]) << 10
+
     def _proc(self, name: str) -> str:
         return Path(f"/proc/{self._process.pid}/{name}").read_text()

@@ -2,10 +2,7 @@
 
 import asyncio
 import contextlib
-import ctypes
-import gc
 import logging
-import platform
 import signal
 import socket
 import ssl
@@ -19,6 +16,7 @@ from audiomamba.streaming.server import logs
 from audiomamba.streaming.server.app import make_app, make_metrics_app
 from audiomamba.streaming.server.config import ListenConfig, ServerConfig
 from audiomamba.streaming.server.drain import Drain
+from audiomamba.streaming.server.memory import frugal_allocator, give_memory_back
 from audiomamba.streaming.server.metrics import Metrics
 from audiomamba.streaming.server.service import Service, load_service
 from audiomamba.streaming.server.wire import Wire
@@ -42,6 +40,7 @@ def serve(config: ServerConfig) -> int:
         ConfigError: a certificate or a token file cannot be read.
         Error: an address cannot be bound.
     """
+    frugal_allocator()
     listen, engine = config.server, config.engine
     logs.configure(listen.log_level, listen.log_format)
     _check_certificate(listen)
@@ -61,7 +60,7 @@ def serve(config: ServerConfig) -> int:
             checkpoint_s=config.resume.checkpoint_s if config.resume.folder else 0.0,
             language_model=engine.language_model,
         )
-        _give_memory_back()
+        give_memory_back()
         return asyncio.run(_run(service, config, sockets))
 
 
@@ -169,13 +168,6 @@ def _check_certificate(listen: ListenConfig) -> None:
         )
     except OSError as error:  # ssl's own errors are among them
         raise ConfigError(f"server.tls_cert, server.tls_key: {error}") from None
-
-
-def _give_memory_back() -> None:
-    """Loading leaves twice the model's size behind in the allocator's free lists."""
-    gc.collect()
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -28,6 +28,15 @@ def test_words_in_real_time_are_timed_and_their_cost_is_the_server_s() -> None:
     assert report["word_delay_p50_s"] <= report["word_delay_p95_s"]
 
 
+def test_the_server_is_small_with_45_streams_and_smaller_after_them() -> None:
+    with ServerProcess("engine.slots=64") as server:
+        start = asyncio.run(CASES["start"](server, load(1, 0.5)))
+        live = asyncio.run(CASES["live"](server, load(45, 2.0)))
+    assert start["resident_mb"] <= start["starting_mb"] <= 150
+    assert live["resident_after_mb"] + 40 < live["resident_mb"] <= 150
+    assert live["words"] == 0 or live["words"] % 45 == 0
+
+
 def test_twice_the_slots_are_half_refused_with_a_time() -> None:
     with ServerProcess("engine.slots=2") as server:
         report = asyncio.run(CASES["overload"](server, load(2, 3.0)))

@@ -25,7 +25,7 @@ typedef struct {
   const float *mel_mean, *mel_scale;
   const float *first_weight, *first_bias, *second_weight, *second_bias; /* (out, in, 3, 3) */
   const float *project_weight, *project_bias, *norm, *out_weight, *out_bias;
-  const am_block* block; /* blocks of them */
+  const am_block* block; /* blocks of them, or NULL: they are added one by one */
 } am_transcriber;
 
 /* One rate of a waveform model: blocks before and after its pool; the last rate has no pool. */
@@ -53,6 +53,10 @@ typedef struct am_model am_model;
 
 /* NULL where a size is not supported; am_error() says which. */
 am_model* am_transcriber_new(const am_transcriber* weights);
+/* The next block of a transcriber that was made without; it is used once it has all of them, and not
+   before. So the float32 weights of one block alone have to be there at a time. 0 where its sizes are
+   not supported, or there are `blocks` already. */
+int am_transcriber_add(am_model* model, const am_block* block);
 am_model* am_wave_new(const am_wave* weights);
 void am_free(am_model* model);
 const char* am_error(void);

@@ -8,6 +8,9 @@
 namespace AM_ISA {
 
 static void* new_transcriber(const am_transcriber* t) { return static_cast<Model*>(new Transcriber(*t)); }
+static bool add_block(void* model, const am_block* block) {
+  return static_cast<Transcriber*>(static_cast<Model*>(model))->add(*block);
+}
 static void* new_wave(const am_wave* w) { return static_cast<Model*>(new Wave(*w)); }
 static void destroy(void* model) { delete static_cast<Model*>(model); }
 static size_t state_floats(const void* model) { return static_cast<const Model*>(model)->state_floats(); }
@@ -27,6 +30,6 @@ static void draw(void* model, const am_sampling* how, uint8_t* last, int streams
   wave(model).draw(*how, last, streams, samples, states, seeds, first, out);
 }
 
-extern const Engine ENGINE = {new_transcriber, new_wave, destroy, state_floats, transcribe, feed, draw};
+extern const Engine ENGINE = {new_transcriber, add_block, new_wave, destroy, state_floats, transcribe, feed, draw};
 
 }  // namespace AM_ISA

@@ -6,6 +6,7 @@
 
 struct Engine {
   void* (*new_transcriber)(const am_transcriber*);
+  bool (*add_block)(void*, const am_block*);
   void* (*new_wave)(const am_wave*);
   void (*destroy)(void*);
   size_t (*state_floats)(const void*);

@@ -67,7 +67,7 @@ std::string unsupported(const am_transcriber& t) {
   if (t.bins % 4) return "bins must be a multiple of 4, got " + std::to_string(t.bins);
   if (t.width % 16) return "width must be a multiple of 16, got " + std::to_string(t.width);
   if (t.channels[1] * (t.bins / 4) > most) return "the subsampler's projection has too many inputs";
-  return unsupported(t.block, t.blocks);
+  return t.block ? unsupported(t.block, t.blocks) : "";
 }
 
 template <typename Weights>
@@ -89,6 +89,18 @@ extern "C" {
 
 am_model* am_transcriber_new(const am_transcriber* weights) {
   return make(*weights, &Engine::new_transcriber);
+}
+
+int am_transcriber_add(am_model* model, const am_block* block) {
+  error = unsupported(block, 1);
+  if (!error.empty()) return 0;
+  try {
+    if (model->engine->add_block(model->model, block)) return 1;
+    error = "there are as many blocks already as were announced";
+  } catch (const std::exception& e) {
+    error = e.what();
+  }
+  return 0;
 }
 
 am_model* am_wave_new(const am_wave* weights) { return make(*weights, &Engine::new_wave); }

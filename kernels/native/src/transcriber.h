@@ -13,19 +13,24 @@ namespace AM_ISA {
 class Transcriber : public Model {
  public:
   explicit Transcriber(const am_transcriber& t)
-      : bins_(t.bins), c1_(t.channels[0]), c2_(t.channels[1]), width_(t.width), eps_(t.eps),
+      : bins_(t.bins), c1_(t.channels[0]), c2_(t.channels[1]), width_(t.width), eps_(t.eps), int8_(t.int8),
         mean_(t.mel_mean, t.bins), scale_(t.mel_scale, t.bins), first_(t.first_weight, static_cast<size_t>(c1_) * 9),
         first_bias_(t.first_bias, c1_), norm_(t.norm, t.width) {
     second_ = Linear(t.second_weight, t.second_bias, c2_, c1_ * 9, t.int8);
     project_ = Linear(t.project_weight, t.project_bias, width_, c2_ * (bins_ / 4), t.int8);
     out_ = Linear(t.out_weight, t.out_bias, t.vocabulary, width_, t.int8);
-    size_t offset = subsample_floats();
-    for (int i = 0; i < t.blocks; i++) {
-      blocks_.emplace_back(t.block[i], width_, t.eps, t.int8);
-      offsets_.push_back(offset);
-      offset += blocks_.back().state_floats();
-    }
-    state_floats_ = offset;
+    state_floats_ = subsample_floats();
+    blocks_.reserve(t.blocks);
+    for (int i = 0; t.block && i < t.blocks; i++) add(t.block[i]);
+  }
+
+  // False where all blocks are there.
+  bool add(const am_block& block) {
+    if (blocks_.size() == blocks_.capacity()) return false;
+    blocks_.emplace_back(block, width_, eps_, int8_);
+    offsets_.push_back(state_floats_);
+    state_floats_ += blocks_.back().state_floats();
+    return true;
   }
 
   size_t state_floats() const override { return state_floats_; }
@@ -133,6 +138,7 @@ class Transcriber : public Model {
 
   int bins_, c1_, c2_, width_;
   float eps_;
+  bool int8_;
   Array<float> mean_, scale_, first_, first_bias_, norm_;
   Linear second_, project_, out_;
   std::vector<Block> blocks_;

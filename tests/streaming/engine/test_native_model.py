@@ -1,5 +1,8 @@
 """The native step model keeps streams apart, and its snapshots go on elsewhere."""
 
+import mmap
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -46,3 +49,24 @@ def test_a_snapshot_of_another_model_is_refused(model: NativeStepModel) -> None:
         model.load(1, b"\0" * len(model.save(1)))
     with pytest.raises(StateError, match="damaged"):
         model.load(1, model.save(1)[:-1])
+
+
+def test_a_slot_that_is_not_in_use_is_zeros_and_holds_no_memory(model: NativeStepModel) -> None:
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((4, model.frames_per_block, model.num_mel_bins)).astype(np.float32)
+    for slot in range(1, 5):
+        model.reset(slot)
+    fresh = model.step(x, [1, 2, 3, 4])
+    used = resident()
+    empty = model.save(1)[:32] + bytes(model.state_bytes)
+    assert model.save(1) != empty
+    for slot in (1, 2, 4):
+        model.reset(slot)
+    assert used - resident() > 2.9 * model.state_bytes
+    assert model.save(1) == empty and model.save(3) != empty
+    model.reset(3)
+    np.testing.assert_array_equal(model.step(x, [1, 2, 3, 4]), fresh)
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
