@@ -72,6 +72,12 @@ class WaveEngine(Protocol):
             StateError: an array is missing or of another shape.
         """
 
+    def take(self, state: Any, rows: NDArray[np.intp]) -> Any:
+        """A copy of some streams' state."""
+
+    def put(self, state: Any, rows: NDArray[np.intp], part: Any) -> None:
+        """Overwrite some streams' state by another's of the same phase."""
+
     def phase(self, state: Any) -> int:
         """Only states of the same phase can be put side by side; 0 where all can."""
 

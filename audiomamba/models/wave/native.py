@@ -114,6 +114,12 @@ class NativeWave:
             raise StateError(f"state must be (streams, {self._floats}), got {found}")
         return np.ascontiguousarray(state, np.float32).copy()
 
+    def take(self, state: Floats, rows: NDArray[np.intp]) -> Floats:
+        return state[rows]
+
+    def put(self, state: Floats, rows: NDArray[np.intp], part: Floats) -> None:
+        state[rows] = part
+
     def phase(self, state: Floats) -> int:
         return 0  # each row knows its own
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from audiomamba.errors import ConfigError
 
-__all__ = ["Sampling", "stream_seeds", "uniforms"]
+__all__ = ["Sampling", "other_seed", "stream_seeds", "uniforms"]
 
 _GAMMA = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -43,6 +43,11 @@ def stream_seeds(seed: int, streams: int) -> NDArray[np.uint64]:
     """Seeds ``(streams,)`` of recordings made together; the first is that of one made alone."""
     start = np.array([(seed + (i << 32)) & _MASK for i in range(streams)], np.uint64)
     return _mix(start)
+
+
+def other_seed(seed: np.uint64) -> np.uint64:
+    """The seed of another stream of chance, a function of the one before."""
+    return np.uint64(_mix(np.array([(int(seed) + _GAMMA) & _MASK], np.uint64))[0])
 
 
 def uniforms(

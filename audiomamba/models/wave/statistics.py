@@ -76,26 +76,36 @@ class Running:
         self.clipped = np.zeros(streams)
         self.silent_s = np.zeros(streams)
 
-    def add(self, codes: Codes) -> Readings:
-        """Take a block ``(M, block)`` of each stream."""
+    def add(self, codes: Codes, streams: NDArray[np.intp] | None = None) -> Readings:
+        """Take a block ``(m, block)`` of each of ``streams (m,)``, or of all."""
+        rows = np.arange(len(self.clipped)) if streams is None else streams
         sound = expand(codes).astype(np.float64)
         frames = sound.reshape(len(codes), -1, FFT) * self._window
         power = np.square(np.abs(np.fft.rfft(frames))).mean(1)
-        self.spectrum += (1 - self._fade) * (power - self.spectrum)
+        self.spectrum[rows] += (1 - self._fade) * (power - self.spectrum[rows])
         ends = (codes < LOUDEST) | (codes >= CLASSES - LOUDEST)
-        self.clipped += (1 - self._fade) * (ends.mean(1) - self.clipped)
+        self.clipped[rows] += (1 - self._fade) * (ends.mean(1) - self.clipped[rows])
         silent = _db(np.square(sound).mean(1)) < SILENCE_DB
-        self.silent_s = np.where(silent, self.silent_s + self.block_s, 0.0)
-        return self.readings()
+        self.silent_s[rows] = np.where(silent, self.silent_s[rows] + self.block_s, 0.0)
+        return self._readings(rows)
 
-    def readings(self) -> Readings:
-        """The means as they are."""
+    def forget(self, stream: int) -> None:
+        """As if nothing of a stream had been heard."""
+        for array in self.dump().values():
+            array[stream] = 0.0
+
+    def dump(self) -> dict[str, Floats]:
+        """The means themselves, a row a stream."""
+        return {"spectrum": self.spectrum, "clipped": self.clipped, "silent_s": self.silent_s}
+
+    def _readings(self, rows: NDArray[np.intp]) -> Readings:
+        spectrum = self.spectrum[rows]
         # Bins but the first and the last stand for two of the whole circle.
-        level = _db((2 * self.spectrum.sum(1) - self.spectrum[:, 0] - self.spectrum[:, -1]) / FFT)
-        inner = self.spectrum + 1e-12
+        level = _db((2 * spectrum.sum(1) - spectrum[:, 0] - spectrum[:, -1]) / FFT)
+        inner = spectrum + 1e-12
         flatness = np.exp(np.log(inner).mean(1)) / inner.mean(1)
         flatness = np.where(level > QUIET_DB, flatness, 0.0)
-        return Readings(level, flatness, self.clipped.copy(), self.silent_s.copy())
+        return Readings(level, flatness, self.clipped[rows], self.silent_s[rows])
 
 
 def measure(sounds: Iterable[Codes], sample_rate: int, period: int) -> SoundStatistics:

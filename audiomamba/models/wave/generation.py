@@ -1,0 +1,347 @@
+"""Recordings that are being made, block by block, under the eyes of the guard."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiomamba.audio.mulaw import SILENCE, expand
+from audiomamba.config import from_mapping
+from audiomamba.errors import ConfigError, ShapeError, StateError
+from audiomamba.models.wave.engine import WaveEngine
+from audiomamba.models.wave.guard import COOLER, Incident, Verdict
+from audiomamba.models.wave.sampling import Sampling, other_seed
+from audiomamba.models.wave.saving import pack, part, unpack
+from audiomamba.models.wave.watch import Watch
+
+__all__ = ["Generation"]
+
+Samples = NDArray[np.float32]
+Codes = NDArray[np.uint8]
+
+log = logging.getLogger(__name__)
+
+
+class Generation:
+    """Recordings that are being made, from ``Synthesizer.start``; memory does not grow.
+
+    Attributes:
+        streams: How many are made together.
+        position: Samples of each given out so far; a prompt does not count.
+        sampling: How samples are drawn; the guard may lower the temperature for a while.
+    """
+
+    def __init__(
+        self,
+        engine: WaveEngine,
+        state: Any,
+        sampling: Sampling,
+        seeds: NDArray[np.uint64],
+        last: Codes,
+        position: int = 0,
+        *,
+        watch: Watch | None = None,
+    ) -> None:
+        self._engine, self._state, self._seeds, self._last = engine, state, seeds, last
+        self.sampling = sampling
+        self.streams = len(seeds)
+        self.position = position
+        self._watch = watch
+        if watch is not None and watch.back is None:
+            watch.back = engine.take(state, self._rows(np.arange(self.streams)))
+            watch.back_last[:] = last
+
+    @property
+    def state_bytes(self) -> int:
+        """Size of what is remembered: the same at any time."""
+        own = self._engine.state_bytes(self._state)
+        return own if self._watch is None else 2 * own + self._watch.nbytes
+
+    @property
+    def phase(self) -> int:
+        """Where in its period the model is, if only equal phases can be made together; else 0."""
+        return self._engine.phase(self._state)
+
+    @property
+    def incidents(self) -> list[Incident]:
+        """The guard's latest interventions, oldest first; those before a resume are not kept."""
+        return [] if self._watch is None else list(self._watch.incidents)
+
+    @property
+    def interventions(self) -> dict[str, int]:
+        """How often the guard stepped in, by kind, from the first sample on."""
+        return {} if self._watch is None else dict(self._watch.guard.counts)
+
+    def next(self, samples: int) -> Samples:
+        """The next samples of every recording, ``(streams, samples)`` in -1..1.
+
+        Any cut into calls gives the same samples.
+        """
+        return Generation.together([self], samples)[0]
+
+    @staticmethod
+    def together(made: "Sequence[Generation]", samples: int) -> list[Samples]:
+        """The next ``samples`` of several generations, each ``(streams, samples)``.
+
+        The same that each would give alone, with the weights read once for all. Their states are
+        put side by side for the call and taken apart after it, which costs a copy of each: a call
+        should be for a block, not for a sample.
+
+        Args:
+            made: Of one synthesizer, with equal ``sampling`` and ``phase``.
+            samples: How many.
+
+        Raises:
+            ShapeError: their sampling or phase differs.
+        """
+        if any(one.sampling != made[0].sampling or one.phase != made[0].phase for one in made):
+            raise ShapeError("generations made together must have the same sampling and phase")
+        out = [np.empty((one.streams, samples), np.uint8) for one in made]
+        held = [0] * len(made)
+        while True:
+            for number, one in enumerate(made):
+                held[number] += one._hand_out(out[number][:, held[number] :])
+            wanting = [n for n, have in enumerate(held) if have < samples]
+            if not wanting:
+                return [expand(codes) for codes in out]
+            free = [n for n in wanting if made[n]._watch is None]
+            for number, codes in zip(
+                free, _draw_jointly([made[n] for n in free], samples), strict=True
+            ):
+                out[number][:] = codes
+                held[number] = samples
+            watched = [made[n] for n in wanting if made[n]._watch is not None]
+            calm = [one for one in watched if not one._is_cooled]
+            if calm:
+                block = _watched(calm[0]).block
+                for one, codes in zip(calm, _draw_jointly(calm, block), strict=True):
+                    one._take(codes)
+            for one in watched:
+                if one not in calm:
+                    one._take(one._draw_cooled(np.arange(one.streams)))
+
+    def save(self) -> bytes:
+        """All that is needed to go on to the same samples: ``Synthesizer.resume`` takes it."""
+        about: dict[str, Any] = {"position": self.position, "sampling": asdict(self.sampling)}
+        arrays = {f"state.{name}": array for name, array in self._engine.dump(self._state).items()}
+        if self._watch is not None:
+            about["counts"] = self._watch.guard.counts
+            back = self._engine.dump(self._watch.back)
+            arrays |= {f"back.{name}": array for name, array in back.items()}
+            arrays |= {f"watch.{name}": array for name, array in self._watch.dump().items()}
+        arrays |= {"seeds": self._seeds.view(np.int64), "last": self._last}
+        return pack(arrays, self._engine.identity, about)
+
+    @classmethod
+    def restore(
+        cls, saved: bytes, engine: WaveEngine, watch: Callable[[NDArray[np.int64]], Watch]
+    ) -> "Generation":
+        """Go on with what :meth:`save` saved.
+
+        Args:
+            saved: The bytes.
+            engine: That of the model.
+            watch: Makes an empty watch over streams of which these ids were asked for.
+
+        Raises:
+            StateError: it is damaged, or belongs to another model, engine or precision.
+        """
+        arrays, about = unpack(saved, engine.identity)
+        try:
+            made = cls(
+                engine,
+                engine.restore(part(arrays, "state.")),
+                from_mapping(Sampling, about["sampling"]),
+                arrays["seeds"].view(np.uint64).copy(),
+                arrays["last"].copy(),
+                int(about["position"]),
+            )
+            if "counts" in about:
+                own = part(arrays, "watch.")
+                made._watch = watch(own["asked"])
+                made._watch.restore(own)
+                made._watch.back = engine.restore(part(arrays, "back."))
+                made._watch.guard.counts.update(about["counts"])
+        except (ConfigError, ValueError, KeyError, TypeError, IndexError) as error:
+            if isinstance(error, StateError):
+                raise
+            raise StateError(f"state is damaged ({error})") from None
+        return made
+
+    @property
+    def _is_cooled(self) -> bool:
+        return bool(self._watch is not None and self._watch.guard.cooling.any())
+
+    @property
+    def _drawn(self) -> NDArray[np.int64]:
+        """Samples drawn of each stream."""
+        ahead = 0 if self._watch is None else self._watch.filled
+        return np.full(self.streams, self.position, np.int64) + ahead
+
+    def _rows(self, streams: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Rows of the engine's state; with guidance there is a second half, asked for nobody."""
+        if self.sampling.guidance == 1:
+            return streams
+        return np.concatenate([streams, self.streams + streams])
+
+    def _hand_out(self, room: Codes) -> int:
+        """Give out what may be, as far as there is room; returns how many samples."""
+        if self._watch is None:
+            return 0
+        samples: int = min(room.shape[1], int(self._watch.clear.min()))
+        room[:, :samples] = self._watch.give(samples)
+        self.position += samples
+        return samples
+
+    def _draw_cooled(self, streams: NDArray[np.intp]) -> Codes:
+        """A block of some streams, each at the temperature that the guard allows it."""
+        watch = _watched(self)
+        codes = np.empty((len(streams), watch.block), np.uint8)
+        steps = watch.guard.cooling[streams]
+        for step in np.unique(steps):
+            own = streams[steps == step]
+            temperature = self.sampling.temperature * COOLER ** int(step)
+            how = replace(self.sampling, temperature=temperature)
+            part, last = self._engine.take(self._state, self._rows(own)), self._last[own]
+            drawn = self._engine.draw(
+                part, last, how, self._seeds[own], self._drawn[own], watch.block
+            )
+            self._engine.put(self._state, self._rows(own), part)
+            self._last[own] = last
+            codes[steps == step] = drawn
+        return codes
+
+    def _take(self, codes: Codes) -> None:
+        """Put a block of every stream in, and do what the guard thinks right."""
+        watch = _watched(self)
+        everyone = np.arange(self.streams)
+        verdicts = self._judge(codes, everyone)
+        calm = everyone[[verdict is Verdict.CALM for verdict in verdicts]]
+        self._mark(calm)
+        wanted = int(watch.filled.max())
+        for stream, verdict in enumerate(verdicts):
+            if verdict is Verdict.RUNAWAY:
+                self._settle(stream, wanted)
+            elif verdict is Verdict.SILENT:
+                self._intervene(stream)
+
+    def _judge(self, codes: Codes, streams: NDArray[np.intp]) -> list[Verdict]:
+        watch = _watched(self)
+        for row, stream in enumerate(streams):
+            at = watch.filled[stream]
+            watch.ahead[stream, at : at + watch.block] = codes[row]
+            watch.filled[stream] += watch.block
+        return watch.guard.judge(codes, streams)
+
+    def _mark(self, streams: NDArray[np.intp]) -> None:
+        """All that there is of these streams is well; from here they may be taken back to."""
+        watch, rows = _watched(self), self._rows(streams)
+        if not len(streams):
+            return
+        watch.clear[streams] = watch.filled[streams]
+        self._engine.put(watch.back, rows, self._engine.take(self._state, rows))
+        watch.back_last[streams] = self._last[streams]
+        for name, array in watch.guard.running.dump().items():
+            watch.back_running[name][streams] = array[streams]
+
+    def _settle(self, stream: int, wanted: int) -> None:
+        """Draw a stream again from where it was calm, until ``wanted`` samples are ahead."""
+        watch, own = _watched(self), np.array([stream])
+        self._intervene(stream)
+        while watch.filled[stream] < wanted:
+            verdict = self._judge(self._draw_cooled(own), own)[0]
+            if verdict is Verdict.CALM:
+                self._mark(own)
+            elif verdict is not Verdict.SUSPECT:
+                self._intervene(stream)
+
+    def _intervene(self, stream: int) -> None:
+        """Take a stream back, or let it begin anew, as the guard says."""
+        watch, own = _watched(self), np.array([stream])
+        guard, rate, noticed = watch.guard, watch.sample_rate, int(self._drawn[stream])
+        remedy, kind = guard.remedy(stream), guard.kinds[stream]
+        if kind == "silence":  # what was made of it is well
+            self._mark(own)
+        rows = self._rows(own)
+        self._engine.put(self._state, rows, self._engine.take(watch.back, rows))
+        self._last[stream] = watch.back_last[stream]
+        for name, array in watch.guard.running.dump().items():
+            array[stream] = watch.back_running[name][stream]
+        watch.filled[stream] = watch.clear[stream]
+        self._seeds[stream] = other_seed(self._seeds[stream])
+        if remedy == "begun anew":
+            self._begin_anew(stream)
+        incident = Incident(
+            stream, noticed / rate, kind, remedy, int(self._drawn[stream]) / rate
+        )  # fmt: skip
+        watch.incidents.append(incident)
+        log.info("guard: %s", incident)
+
+    def _begin_anew(self, stream: int) -> None:
+        watch, own = _watched(self), np.array([stream])
+        label, speaker = (int(number) for number in watch.asked[stream])
+        nobody = [-1] * (len(self._rows(own)) - 1)
+        fresh = self._engine.begin([label, *nobody], [speaker, *nobody])
+        if self.phase:  # rows in step with each other stay so
+            silence = np.full((1 + len(nobody), self.phase), SILENCE, np.uint8)
+            self._engine.feed(fresh, silence)
+        self._engine.put(self._state, self._rows(own), fresh)
+        self._last[stream] = SILENCE
+        watch.guard.running.forget(stream)
+        self._mark(own)
+
+
+def _watched(one: Generation) -> Watch:
+    assert one._watch is not None
+    return one._watch
+
+
+def _draw_jointly(made: Sequence[Generation], samples: int) -> list[Codes]:
+    """The next codes of several generations, drawn in one call of the engine."""
+    if not made:
+        return []
+    how, engine = made[0].sampling, made[0]._engine
+    if len(made) == 1:
+        one = made[0]
+        drawn = engine.draw(one._state, one._last, how, one._seeds, one._drawn, samples)
+        if one._watch is None:
+            one.position += samples
+        return [drawn]
+    # With guidance a state has a second half, asked for nobody; halves stay together.
+    halves = 1 if how.guidance == 1 else 2
+    states = [_halves(engine.dump(one._state), halves) for one in made]
+    state = engine.restore(
+        {
+            name: np.concatenate([own[half][name] for half in range(halves) for own in states])
+            for name in states[0][0]
+        }
+    )
+    last = np.concatenate([one._last for one in made])
+    first = np.concatenate([one._drawn for one in made])
+    seeds = np.concatenate([one._seeds for one in made])
+    codes = engine.draw(state, last, how, seeds, first, samples)
+    after, at = _halves(engine.dump(state), halves), 0
+    parts = []
+    for one in made:
+        own = slice(at, at + one.streams)
+        one._state = engine.restore(
+            {
+                name: np.concatenate([after[half][name][own] for half in range(halves)])
+                for name in after[0]
+            }
+        )
+        one._last = last[own].copy()
+        if one._watch is None:
+            one.position += samples
+        parts.append(codes[own])
+        at += one.streams
+    return parts
+
+
+def _halves(arrays: dict[str, NDArray[Any]], halves: int) -> list[dict[str, NDArray[Any]]]:
+    """The parts of a state's rows, first to last."""
+    split = {name: np.split(array, halves) for name, array in arrays.items()}
+    return [{name: parts[half] for name, parts in split.items()} for half in range(halves)]
