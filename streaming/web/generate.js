@@ -2,40 +2,40 @@
 
 import { explain } from "./capture.js";
 import { Generation } from "./generation.js";
+import { Offers } from "./offers.js";
 import { Picture } from "./picture.js";
 import { Player, silence } from "./player.js";
-import { voices, whyClosed } from "./probe.js";
+import { whyClosed } from "./probe.js";
+import { SoundStatus } from "./sound-status.js";
 import { floats, Take } from "./take.js";
 import { save } from "./takeaway.js";
 import { unmade } from "./words.js";
 import { WishForm } from "./wish-form.js";
 
-const LABELS = {
-  idle: "Ready",
-  asking: "Starting",
-  playing: "Playing",
-  waiting: "Buffering",
-  paused: "Paused",
-  done: "Done",
-  cancelled: "Cancelled",
-  failed: "Stopped",
-};
 const UNAUTHORIZED = 4401;
 const UNREACHED = 1006;
+const NAME = 60; // letters of a file's
 
 export class Generate {
   /**
    * @param {(id: string) => HTMLElement} $
-   * @param {object} given status (for notices), preferences (for the token)
+   * @param {object} given
+   * @param {(words: string) => void} given.say tell the user, in the place for it
+   * @param {Preferences} given.preferences for the token
    */
-  constructor($, { status, preferences }) {
-    Object.assign(this, { $, status, preferences });
+  constructor($, { say, preferences }) {
+    Object.assign(this, { $, say, preferences });
+    this.status = new SoundStatus($);
     this.form = new WishForm($("wish"), () => this.make());
+    this.offers = new Offers($, preferences, (models) => {
+      this.form.offer(models);
+      this.#show(this.status.name);
+    });
     this.picture = new Picture($("picture"), (share) => this.seek(share * this.picture.seconds));
     this.player = null;
+    this.opening = null; // the player, while it is opened for something that is wanted
     this.generation = null; // while something is made
     this.take = null; // what was made last
-    this.asked = false; // the server was asked what it has
     $("make").addEventListener("click", (event) => {
       if (!this.making) return; // the form is sent off
       event.preventDefault(); // cancelled, the button would send it off
@@ -43,22 +43,24 @@ export class Generate {
     });
     $("play").addEventListener("click", () => this.pause());
     $("save").addEventListener("click", () => this.save());
-    for (const id of ["look-again", "look-once-more"]) $(id).addEventListener("click", () => this.#look());
-    $("settings-too").addEventListener("click", () => preferences.open());
-    $("settings").addEventListener("close", () => document.body.dataset.view === "generate" && this.shown());
-    $("keep-seed").addEventListener("click", () => this.form.keepSeed(this.wish.seed));
     $("seek").addEventListener("input", ({ target }) => this.seek(target.valueAsNumber));
-    this.#state("idle");
+    $("keep-seed").addEventListener("click", () => this.form.keepSeed(this.wish.seed));
+    $("settings-too").addEventListener("click", () => preferences.open());
+    this.#show("idle");
   }
 
-  /** Whether something is asked for that is not here yet. */
+  /** Whether something is wanted that is not all here yet. */
   get making() {
     return Boolean(this.generation || this.opening);
   }
 
+  get made() {
+    return Boolean(this.take?.samples);
+  }
+
   /** The view is looked at. */
   shown() {
-    if (!this.asked) this.#look();
+    this.offers.shown();
     this.picture.invalidate();
   }
 
@@ -70,7 +72,7 @@ export class Generate {
 
   /** What the keyboard's space does: the sound on and off, or the first sound. */
   play() {
-    if (this.take?.samples) this.pause();
+    if (this.made) this.pause();
     else this.toggle();
   }
 
@@ -79,19 +81,19 @@ export class Generate {
     const wish = this.form.read();
     if (!wish) return;
     const blocked = silence();
-    if (blocked) return this.status.say(blocked);
-    this.status.say("");
-    this.#state("asking");
+    if (blocked) return this.say(blocked);
+    this.say("");
+    this.player?.stop(); // what was made before
     const opening = (this.opening = this.#open(wish.model.sample_rate));
-    this.#buttons();
+    this.#show("asking");
     try {
       await opening;
       if (this.opening === opening) this.#begin(wish);
     } catch (error) {
       if (this.opening !== opening) return; // cancelled meanwhile
       this.opening = null;
-      this.#state("failed");
-      this.status.say(explain(error));
+      this.#show("failed");
+      this.say(explain(error));
     }
   }
 
@@ -101,19 +103,18 @@ export class Generate {
     this.generation?.cancel();
     this.generation = null;
     this.player?.stop();
-    this.#state("cancelled");
-    this.#facts();
+    this.#show("cancelled");
   }
 
   /** The sound on and off, from the beginning where it has ended. */
   pause() {
-    if (!this.take?.samples) return;
-    if (["playing", "waiting"].includes(this.name)) {
+    if (!this.made) return;
+    if (this.status.sounding) {
       this.player.pause();
-      this.#state("paused");
-    } else if (this.name === "paused") {
+      this.#show("paused");
+    } else if (this.status.name === "paused") {
       this.player.resume();
-      this.#state("playing");
+      this.#show("playing");
     } else {
       this.#playFrom(this.position >= this.take.samples ? 0 : this.position);
     }
@@ -121,26 +122,14 @@ export class Generate {
 
   /** @param {number} seconds */
   seek(seconds) {
-    if (!this.take?.samples) return;
+    if (!this.made) return;
     this.#playFrom(Math.round(Math.min(Math.max(0, seconds), this.take.seconds) * this.take.rate));
   }
 
   save() {
-    if (!this.take?.samples) return;
-    save(new Blob(this.take.wav(), { type: "audio/wav" }), `${this.wish.name.slice(0, 60).replaceAll(" ", "_")}-${this.wish.seed}.wav`);
-  }
-
-  async #look() {
-    this.asked = true;
-    const { models, code, words } = await voices(location.href, this.preferences.token);
-    this.asked = !words;
-    this.$("wish").hidden = !models.length;
-    this.$("none").hidden = models.length > 0 || Boolean(words);
-    this.$("unasked").hidden = !words;
-    this.$("unasked-why").textContent = words;
-    if (models.length) this.form.offer(models);
-    if (code === UNAUTHORIZED) this.preferences.askForToken();
-    this.#buttons();
+    if (!this.made) return;
+    const name = this.wish.name.slice(0, NAME).replaceAll(" ", "_");
+    save(new Blob(this.take.wav(), { type: "audio/wav" }), `${name}-${this.wish.seed}.wav`);
   }
 
   /** A player for the rate, made in the gesture of the user. */
@@ -157,7 +146,7 @@ export class Generate {
     const { rate } = this.player;
     const seconds = wish.wishes.reduce((sum, one) => sum + one.seconds, 0);
     const take = (this.take = new Take(rate));
-    this.position = 0;
+    this.position = 0; // of the next sample that is played
     this.furthest = 0;
     this.picture.reset(seconds, rate, take.marks);
     this.$("seek").max = seconds;
@@ -169,53 +158,51 @@ export class Generate {
       token: this.preferences.token,
       model: wish.model.name,
       rate,
-      onBegin: ({ label }) => label && take.mark(label),
-      onSound: (samples) => this.#made(samples),
-      onState: (name, detail) => this.#generation(name, detail),
+      onBegin: ({ label }) => label !== null && take.mark(label),
+      onSound: (samples) => this.#sound(samples),
+      onState: (name, detail) => name !== "making" && this.#ended(name, detail),
     });
     this.speed = this.generation;
-    this.#facts();
-    this.#buttons();
+    this.#show("asking");
   }
 
-  #made(samples) {
+  #sound(samples) {
     this.take.add(samples);
     this.picture.add(samples);
     this.player.feed(floats(samples));
-    this.#facts();
-    this.#buttons();
+    this.#show(this.status.name);
   }
 
-  #generation(name, detail) {
-    if (name === "making") return;
+  /** Nothing more comes; what is here is played to its end. */
+  #ended(name, detail) {
     this.generation = null;
     this.player.end();
     this.picture.finish();
-    this.#facts();
-    this.#buttons();
-    if (name === "failed") this.#failed(detail);
+    this.#show(this.status.name);
+    if (name === "failed") this.#explain(detail);
   }
 
-  async #failed(detail) {
+  async #explain(detail) {
     if (!detail.reached) {
       this.player.stop();
-      this.#state("failed");
+      this.#show("failed");
     }
     let { code, words } = { code: detail.code, words: unmade(detail) };
-    if (code === UNREACHED && !detail.ready) ({ code, words } = await whyClosed(location.href, this.preferences.token));
-    this.status.say(words);
+    if (code === UNREACHED && !detail.ready) {
+      ({ code, words } = await whyClosed(location.href, this.preferences.token));
+    }
+    this.say(words);
     if (code === UNAUTHORIZED) this.preferences.askForToken();
   }
 
   #heard({ position, state }) {
     this.position = position;
     this.furthest = Math.max(this.furthest, position);
-    const seconds = position / this.take.rate;
     this.generation?.listened(this.furthest / this.take.rate);
-    this.picture.heard(seconds);
-    this.#facts();
-    if (state === "ended") this.#state("done");
-    else if (this.name !== "paused") this.#state(position || state === "playing" ? state : "asking");
+    this.picture.heard(position / this.take.rate);
+    if (state === "ended") this.#show("done");
+    else if (this.status.name === "paused") this.#show("paused"); // told before it was
+    else this.#show(position || state === "playing" ? state : "asking");
   }
 
   #playFrom(sample) {
@@ -224,42 +211,17 @@ export class Generate {
     this.player.feed(this.take.from(sample));
     if (!this.generation) this.player.end();
     this.picture.heard(sample / this.take.rate);
-    this.#state("playing");
-    this.#facts();
+    this.#show("playing");
   }
 
-  #state(name) {
-    if (this.name === name) return;
-    this.name = name;
-    document.body.dataset.sound = name;
-    this.$("sound-state").textContent = LABELS[name];
-    this.#buttons();
-  }
-
-  #buttons() {
-    const { making } = this;
-    const sounding = ["playing", "waiting"].includes(this.name);
-    document.body.classList.toggle("making", making);
-    this.$("make").disabled = !this.form.model;
-    this.$("make").type = making ? "button" : "submit"; // Enter in a field sends off, never cancels
-    this.$("make-label").textContent = making ? "Cancel" : "Generate";
-    for (const id of ["play", "save", "seek"]) this.$(id).disabled = !this.take?.samples;
-    this.$("play").setAttribute("aria-label", sounding ? "Pause" : "Play");
-    this.$("play").title = `${sounding ? "Pause" : "Play"} (Space)`;
-    this.$("play").querySelector("use").setAttribute("href", sounding ? "#i-pause" : "#i-play");
-  }
-
-  #facts() {
+  /** The state, and all that follows from what there is. */
+  #show(name) {
+    this.status.show(name);
+    this.status.buttons({ can: Boolean(this.form.model), making: this.making, made: this.made });
     if (!this.take) return;
-    const { take, picture, speed, wish } = this;
-    const heard = this.position / take.rate;
-    const whole = this.generation ? picture.seconds : take.seconds;
-    this.$("position").textContent = `${heard.toFixed(1)} / ${whole.toFixed(1)} s`;
-    this.$("seek").value = heard;
-    this.$("seek").setAttribute("aria-valuetext", `${heard.toFixed(1)} of ${whole.toFixed(1)} seconds`);
-    this.$("made-s").textContent = `${take.seconds.toFixed(2)} s`;
-    this.$("factor").textContent = speed.factor === null ? "–" : speed.factor.toFixed(speed.factor < 0.1 ? 3 : 2);
-    this.$("first-after").textContent = speed.firstAfter === null ? "–" : `${Math.round(speed.firstAfter * 1000)} ms`;
-    this.$("seed-used").textContent = wish.seed;
+    const { take, speed, wish } = this;
+    this.status.position(this.position / take.rate, this.generation ? this.picture.seconds : take.seconds);
+    const { factor, firstAfter } = speed;
+    this.status.figures({ seconds: take.seconds, factor, firstAfter, seed: wish.seed });
   }
 }

@@ -294,6 +294,13 @@ def test_a_token_is_asked_for_and_let_in(voice: Path) -> None:
     async def body(page: Page) -> None:
         await page.until("document.getElementById('settings').open")
         assert "wants a token" in await page.evaluate(TEXT.format("unasked-why"))
+        await page.evaluate("document.getElementById('settings').close()")
+        await page.evaluate("document.getElementById('tab-captions').click()")
+        await page.evaluate("document.getElementById('tab-generate').click()")
+        await asyncio.sleep(0.5)
+        assert await page.evaluate("document.getElementById('settings').open") is False
+        await click(page, "look-once-more")
+        await page.until("document.getElementById('settings').open")
         await page.evaluate(
             "(() => { document.querySelector('[name=token]').value = 'sesame';"
             " document.getElementById('settings').close(); })()"
