@@ -217,6 +217,39 @@ def test_cancel_works_at_once_and_keeps_what_came(server: Server) -> None:
     visit(server.url, body)
 
 
+SLOW = """
+  WebSocket = class extends WebSocket {
+    set onmessage(hear) {
+      let before = Promise.resolve();
+      super.onmessage = (message) => {
+        const pause = typeof message.data === "string" ? 0 : 100;
+        const paused = before.then(() => new Promise((go) => setTimeout(go, pause)));
+        before = paused.then(() => hear(message));
+      };
+    }
+  };
+  window.states = [];
+  new MutationObserver(() => states.push(document.body.dataset.sound))
+    .observe(document.body, { attributeFilter: ["data-sound"] });
+"""
+
+
+def test_sound_that_comes_slower_than_it_plays_is_waited_for(server: Server) -> None:
+    async def body(page: Page) -> None:
+        await offered(page)
+        await page.evaluate(f"(() => {{ {SLOW} }})()")
+        await write(page, say="one", seconds=1.2)  # 30 frames of 40 ms, each 100 ms after the other
+        await click(page, "make")
+        await page.until(f"{SOUND} === 'done'")
+        states = await page.evaluate("states")
+        assert states.count("waiting") >= 1 and states[-1] == "done"
+        assert states.count("waiting") <= 4  # few long pauses, not one a frame
+        assert await page.evaluate(TEXT.format("position")) == "1.2 / 1.2 s"
+        assert float(await page.evaluate(TEXT.format("factor"))) > 1
+
+    visit(server.url, body)
+
+
 def test_what_cannot_be_said_is_named_before_the_server_is_asked(server: Server) -> None:
     async def body(page: Page) -> None:
         await offered(page)

@@ -100,3 +100,35 @@ def test_what_is_heard_goes_on_in_the_other_view_and_is_shown_on_its_tab() -> No
         await page.until(f"{heard} > {count}")
 
     visit(body, server=offering())
+
+
+def test_what_is_fed_is_what_sounds() -> None:
+    async def body(page: Page, server: ScriptedServer) -> None:
+        heard = await page.evaluate(
+            """(async () => {
+              const context = new OfflineAudioContext(1, 8000, 8000);
+              await context.audioWorklet.addModule("playout-worklet.js");
+              const node = new AudioWorkletNode(context, "playout", { numberOfInputs: 0 });
+              node.connect(context.destination);
+              const told = [];
+              const ended = new Promise((resolve) => (node.port.onmessage = ({ data }) => {
+                told.push([data.turn, data.state, data.position]);
+                if (data.state === "ended") resolve();
+              }));
+              node.port.postMessage({ begin: 100, turn: 7 });
+              const all = Float32Array.from({ length: 3000 }, (_, i) => (i + 1) / 4096);
+              for (const [from, to] of [[0, 1000], [1000, 1001], [1001, 3000]]) {
+                node.port.postMessage({ samples: all.slice(from, to) });
+              }
+              node.port.postMessage({ end: true });
+              await new Promise((resolve) => setTimeout(resolve, 200)); // they are on their way
+              const out = (await context.startRendering()).getChannelData(0);
+              await ended;
+              return { out: [...out.slice(0, 3000)].map((x) => x * 4096), after: out[4000], told };
+            })()"""
+        )
+        assert heard["out"] == list(range(1, 3001))
+        assert abs(heard["after"]) < 1e-6
+        assert heard["told"][-1] == [7, "ended", 3100]
+
+    visit(body)
