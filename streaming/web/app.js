@@ -215,7 +215,7 @@ function bindControls() {
 }
 
 bindControls();
-const generate = new Generate($, { say: (words) => status.say(words), preferences });
+const generate = new Generate($, { say: (words) => status.say(words), preferences, choices });
 const tabs = new Tabs($("tabs"), (name) => name === "generate" && generate.shown());
 const KEYS = {
   captions: {

@@ -22,11 +22,12 @@ export class Generate {
    * @param {object} given
    * @param {(words: string) => void} given.say tell the user, in the place for it
    * @param {Preferences} given.preferences for the token
+   * @param {object} given.choices see settings.js
    */
-  constructor($, { say, preferences }) {
+  constructor($, { say, preferences, choices }) {
     Object.assign(this, { $, say, preferences });
     this.status = new SoundStatus($);
-    this.form = new WishForm($("wish"), () => this.make());
+    this.form = new WishForm($("wish"), choices, () => this.make());
     this.offers = new Offers($, preferences, (models) => {
       this.form.offer(models);
       this.#show(this.status.name);

@@ -10,6 +10,7 @@ const DEFAULTS = {
   silenceMs: 600,
   paced: true,
   size: 0, // steps from the normal size
+  wish: {}, // model, say and speaker of what was made last
 };
 
 export function loadChoices() {

@@ -1,5 +1,6 @@
 // What shall be made: the choices that a model offers, and what was chosen.
 
+import { saveChoices } from "./settings.js";
 import { wanted } from "./wanted.js";
 
 const MOST_S = 600; // of sound that the page keeps
@@ -10,9 +11,13 @@ const WHOLE_S = 10;
 const CHIPS = 40; // words that are offered as buttons
 
 export class WishForm {
-  /** @param {HTMLFormElement} form @param {() => void} onWish it was sent off */
-  constructor(form, onWish) {
-    this.form = form;
+  /**
+   * @param {HTMLFormElement} form
+   * @param {object} choices see settings.js; changed in place
+   * @param {() => void} onWish it was sent off
+   */
+  constructor(form, choices, onWish) {
+    Object.assign(this, { form, choices });
     this.fields = form.elements;
     this.chips = form.querySelector(".chips");
     this.models = [];
@@ -28,9 +33,10 @@ export class WishForm {
   /** @param {object[]} models as `ready.generator` describes them, at least one */
   offer(models) {
     this.models = models;
-    const before = this.fields.model.value;
+    const { wish } = this.choices;
     this.fields.model.replaceChildren(...models.map(({ name }) => new Option(name)));
-    if (models.some(({ name }) => name === before)) this.fields.model.value = before;
+    if (models.some(({ name }) => name === wish.model)) this.fields.model.value = wish.model;
+    this.fields.say.value ||= wish.say ?? "";
     this.#offer();
   }
 
@@ -55,6 +61,8 @@ export class WishForm {
       wrong.focus();
       return null;
     }
+    this.choices.wish = { model: model.name, say: fields.say.value, speaker: fields.speaker.value };
+    saveChoices(this.choices);
     const how = {};
     if (fields.speaker.value) how.voice = fields.speaker.value;
     // The model's own are not sent: they are its maker's to change.
@@ -78,6 +86,7 @@ export class WishForm {
     this.chips.replaceChildren(...model.labels.slice(0, CHIPS).map(chip));
     fields.speaker.replaceChildren(new Option("any", ""), ...model.speakers.map((name) => new Option(name)));
     fields.speaker.disabled = !model.speakers.length;
+    if (model.speakers.includes(this.choices.wish.speaker)) fields.speaker.value = this.choices.wish.speaker;
     fields.seconds.value = speaks ? WORD_S : WHOLE_S;
     this.form.querySelector("#seconds-name").textContent = speaks ? "Seconds a word" : "Seconds";
     fields.temperature.value = model.temperature;

@@ -162,6 +162,11 @@ def test_what_is_written_is_made_heard_shown_and_saved(server: Server, voice: Pa
         await page.key("g")
         await page.until(f"{RECEIVED} === {3 * RATE}")
         assert (await page.evaluate("said.filter((m) => m.type === 'generate')"))[3]["seed"] == 42
+        await page.reload()
+        await offered(page)
+        remembered = "(({ say, speaker }) => [say.value, speaker.value])"
+        fields = await page.evaluate(f"{remembered}(document.getElementById('wish').elements)")
+        assert fields == ["three one four", "bob"]
 
     visit(server.url, body)
 
