@@ -1,6 +1,7 @@
 """``audiomamba generate``: sound of any length, in constant memory, that can be gone on with."""
 
 import argparse
+import shutil
 import signal
 import sys
 import time
@@ -19,14 +20,23 @@ EXAMPLES = """examples:
   audiomamba generate wave-digits --label seven --seconds 1 -o seven.wav
   audiomamba generate wave-long --seconds 3600 -o hour.flac
   audiomamba generate wave-long --seconds 3600 -o hour.flac --resume
+  audiomamba generate wave-digits --speaker fsdd-jackson --seconds 60 -o minute.wav
   audiomamba generate wave-digits --label one --label two --seconds 1 -o digits.wav
 
 Ctrl-C, a crash or a full disk leave whole WAV files and a state beside them (OUT.state, and for
 FLAC the sound so far in OUT.part.wav); --resume goes on to the samples that would have come.
+
+A guard compares what is made with what the model learnt from. Noise that feeds on itself is drawn
+again from where the sound was well, endless silence is broken; what it did is told, and the same
+seed gives the same sound with it. --no-guard leaves it out.
 """
 
-CHOICES = ("label", "speaker", "count", "seed", "temperature", "top_p", "guidance", "prompt")
+CHOICES = (
+    "label", "speaker", "count", "seed", "temperature", "top_p", "guidance", "prompt", "no_guard",
+)  # fmt: skip
 REPORT_S = 10.0  # from one line to the next where there is no terminal
+MOST_TOGETHER = 1024  # recordings; a state each
+TOLD = 10  # of the guard's interventions one by one; all are counted
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -50,6 +60,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     command.add_argument("--top-p", type=float, help="share of the likeliest to draw from")
     command.add_argument("--guidance", type=float, help="above 1: truer to label and speaker")
     command.add_argument("--prompt", type=Path, metavar="FILE", help="a recording to go on from")
+    command.add_argument(
+        "--no-guard", action="store_true", default=None, help="let noise and silence run on"
+    )
     command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     command.add_argument(
         "--engine",
@@ -96,8 +109,8 @@ def _begin(args: argparse.Namespace, model: "Synthesizer") -> "Recording":
         )
     labels, speakers = args.label or [None], args.speaker or [None]
     streams = max(len(labels), len(speakers)) if args.count is None else args.count
-    if streams < 1:
-        raise ConfigError(f"--count must be at least 1, got {args.count}")
+    if not 1 <= streams <= MOST_TOGETHER:
+        raise ConfigError(f"--count must be in 1..{MOST_TOGETHER}, got {streams}")
     output_files(args.out, streams)  # a wrong name is told before the work begins
     sampling = {
         name: value
@@ -114,46 +127,77 @@ def _begin(args: argparse.Namespace, model: "Synthesizer") -> "Recording":
         speakers=speakers * streams if len(speakers) == 1 else speakers,
         seed=args.seed or 0,
         prompt=prompt,
+        guard=not args.no_guard,
         **sampling,
     )
+    _warn_of_a_small_disk(args, streams * args.seconds * model.sample_rate)
     return Recording(generation, args.out, model.sample_rate)
+
+
+def _warn_of_a_small_disk(args: argparse.Namespace, samples: float) -> None:
+    """Before the work, not after an hour of it; room may still be made meanwhile."""
+    wanted = 2 * samples * (2 if args.out.suffix.lower() == ".flac" else 1)  # FLAC: beside a WAV
+    try:
+        free = shutil.disk_usage(args.out.parent).free
+    except OSError:
+        return
+    if free < wanted:
+        print(
+            f"{args.out}: may take {wanted / 1e6:.0f} MB, {free / 1e6:.0f} MB are free",
+            file=sys.stderr,
+        )
 
 
 def _make(args: argparse.Namespace, recording: "Recording", samples: int) -> int:
     from audiomamba.cli.progress import Progress
 
+    made, rate = recording.generation, recording.sample_rate
     progress, reported = Progress(), time.monotonic()
-    began, first = time.monotonic(), recording.generation.position
-    if first:
-        print(f"{args.out}: goes on at {first / recording.sample_rate:.1f} s", file=sys.stderr)
+    began, first_s = time.monotonic(), made.position / rate
+    told = before = sum(made.interventions.values())
+    if first_s:
+        print(f"{args.out}: goes on at {first_s:.1f} s", file=sys.stderr)
 
     def report(seconds: float) -> None:
-        nonlocal reported
+        nonlocal reported, told
+        count = sum(made.interventions.values())
+        fresh = made.incidents[told - count :] if count > told else []
+        for incident in fresh[: max(0, TOLD + before - told)]:
+            progress.say(f"{args.out}: guard: {incident}")
+        told = count
         progress.at(seconds)
         if not progress.shown and time.monotonic() - reported >= REPORT_S:
             reported = time.monotonic()
             print(_line(args, seconds, speed(seconds)), file=sys.stderr, flush=True)
 
     def speed(seconds: float) -> float:
-        made = (seconds - first / recording.sample_rate) * recording.generation.streams
-        return made / max(time.monotonic() - began, 1e-9)
+        return (seconds - first_s) / max(time.monotonic() - began, 1e-9)
 
-    progress.begin(str(args.out), args.seconds)
+    progress.begin(str(args.out), args.seconds, done_s=first_s)
     with _interruptible() as stopped:
         try:
             done = recording.make(samples, stopped=stopped, progress=report)
         except OSError as error:
             progress.hide()
-            seconds = recording.generation.position / recording.sample_rate
             raise OSError(
-                f"{args.out}: {error.strerror or error} after about {seconds:.1f} s; "
+                f"{args.out}: {error.strerror or error} after about {made.position / rate:.1f} s; "
                 "what was written is whole, --resume goes on"
             ) from None
-    seconds = recording.generation.position / recording.sample_rate
-    how = f"{seconds:.1f} s, {speed(seconds):.2f} x real time"
-    names = ", ".join(str(file) for file in recording.files)
+    seconds = made.position / rate
+    all_of_them = speed(seconds) * made.streams
+    how = f"{seconds:.1f} s, {all_of_them:.2f} x real time"
+    names = _names(recording.files)
     progress.say(f"{names}: {how}" if done else f"{names}: interrupted at {how}; --resume goes on")
+    if made.interventions:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(made.interventions.items()))
+        progress.say(f"{args.out}: guard: stepped in {sum(made.interventions.values())}x: {kinds}")
     return 0 if done else 130
+
+
+def _names(files: list[Path]) -> str:
+    if len(files) <= 3:
+        return ", ".join(map(str, files))
+    return f"{files[0]} to {files[-1].name}"
 
 
 def _line(args: argparse.Namespace, seconds: float, speed: float) -> str:

@@ -31,14 +31,18 @@ class Progress:
         self.shown = self._out.isatty()
         self._label = ""
         self._total: float | None = None
+        self._before = 0.0
         self._began = self._drawn = 0.0
         self._line = ""
 
-    def begin(self, label: str, total_s: float | None) -> None:
-        """A recording of ``total_s`` seconds begins; None: of unknown length."""
-        self._label, self._total = label, total_s
+    def begin(self, label: str, total_s: float | None, *, done_s: float = 0.0) -> None:
+        """A recording of ``total_s`` seconds begins; None: of unknown length.
+
+        ``done_s`` of it were done before, and say nothing of the speed.
+        """
+        self._label, self._total, self._before = label, total_s, done_s
         self._began, self._drawn = self._now(), float("-inf")
-        self.at(0.0)
+        self.at(done_s)
 
     def at(self, seconds: float) -> None:
         """So many seconds of the recording are done."""
@@ -65,7 +69,7 @@ class Progress:
         self._out.flush()
 
     def _text(self, seconds: float, took: float) -> str:
-        speed = seconds / took if took > 0 and seconds else 0.0
+        speed = (seconds - self._before) / took if took > 0 else 0.0
         parts = [f"{speed:.0f}x"] if speed else []
         if self._total:
             share = min(1.0, seconds / self._total)

@@ -1,17 +1,25 @@
 """``audiomamba generate``, as it is called."""
 
 import os
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
+import audiomamba
+from audiomamba.cli import generate as generate_command
 from audiomamba.cli.main import main
+from audiomamba.models.wave import recording
+from audiomamba.models.wave.synthesizer import Synthesizer
+from tests.models.wave.puppet import puppet_checkpoint
 from tests.models.wave.tiny import tiny_checkpoint
 
 
@@ -69,6 +77,11 @@ def test_a_prompt_at_another_rate_is_resampled_and_told(
         (["-o", "a.mp3"], 1, "ends in .wav or .flac"),
         (["--resume"], 1, "no state to go on from"),
         (["--resume", "--top-p", "0.5"], 2, "--top-p: --resume goes on"),
+        (["--resume", "--no-guard"], 2, "--no-guard: --resume goes on"),
+        (["--device", "abacus"], 1, "device 'abacus'"),
+        (["--device", "cuda", "--engine", "native"], 1, "runs on the CPU alone"),
+        (["--count", "1000000000"], 2, "--count must be in 1..1024"),
+        (["--seconds", "nan"], 2, "--seconds must be above 0"),
         (["-o", "none/a.wav"], 1, "none/a.wav"),
     ],
 )
@@ -86,6 +99,73 @@ def test_a_wrong_call_is_one_line(
     said = capsys.readouterr().err.strip()
     assert says in said and "\n" not in said
     assert not list(tmp_path.glob("a.*"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "other"])
+def test_a_damaged_state_is_one_line_and_nothing_is_lost(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    out, state = tmp_path / "a.wav", tmp_path / "a.wav.state"
+    assert generate(model, "--seconds", 0.1, "-o", out) == 0
+    sound = out.read_bytes()
+    made: Synthesizer = audiomamba.load(model)
+    saved = made.start().save()
+    state.write_bytes(
+        {
+            "cut": saved[:-7],
+            "garbage": bytes(range(256)),
+            "empty": b"",
+            "other": audiomamba.load(model, engine="torch").start().save(),
+        }[damage]
+    )
+    capsys.readouterr()
+    assert generate(model, "--seconds", 0.2, "-o", out, "--resume") == 1
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said and f"{state}: state " in said
+    assert ("belongs to" if damage == "other" else "damaged") in said
+    assert out.read_bytes() == sound and state.exists()
+
+
+def test_a_batch_says_how_long_it_takes_not_how_long_one_would(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(10_000))
+    monkeypatch.setattr(generate_command, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(generate_command, "REPORT_S", 1)
+    assert generate(model, "--seconds", 1, "-o", tmp_path / "a.wav", "--count", 5) == 0
+    lines = capsys.readouterr().err.splitlines()
+    seconds, speed, left = (
+        float(word) for word in re.findall(r"[\d.]+(?= of| x| s left)", lines[0])
+    )
+    assert left == pytest.approx((1 - seconds) / speed, abs=1)
+    assert re.fullmatch(r".*a-1.wav to a-5.wav: 1.0 s, [\d.]+ x real time", lines[-1])
+
+
+def test_what_the_guard_did_is_told_and_it_can_be_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = str(puppet_checkpoint(tmp_path / "puppet")), tmp_path / "a.wav"
+    assert generate(model, "--seconds", 2, "-o", out, "--label", "silent") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"{out}: guard: silence at 1.4 s, begun anew from 1.4 s"
+    assert lines[-1] == f"{out}: guard: stepped in 1x: silence 1"
+    assert generate(model, "--seconds", 2, "-o", out, "--label", "stuck") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 8 + 2 and lines[7].endswith("let go from 0.0 s")
+    assert generate(model, "--seconds", 2, "-o", out, "--label", "stuck", "--no-guard") == 0
+    assert "guard: " not in capsys.readouterr().err
+
+
+def test_too_small_a_disk_is_told_before_the_work(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = SimpleNamespace(free=3_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
+    out = tmp_path / "a.wav"
+    assert generate(model, "--seconds", 0.15, "-o", out) == 0  # 2,400 bytes
+    assert "are free" not in capsys.readouterr().err
+    assert generate(model, "--seconds", 0.25, "-o", out) == 0
+    assert f"{out}: may take 0 MB, 0 MB are free" in capsys.readouterr().err
 
 
 def test_a_transcriber_makes_no_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,6 +194,33 @@ def test_ctrl_c_leaves_a_whole_file_and_resume_goes_on_to_the_same_bytes(
             assert generate(model, "--seconds", 30, "-o", out) == 2
             assert generate(model, "--seconds", 30, "-o", out, "--resume") == 0
     assert (tmp_path / "cut.wav").read_bytes() == (tmp_path / "whole.wav").read_bytes()
+
+
+def test_a_disk_that_is_full_when_flac_is_made_keeps_the_sound(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "a.flac"
+    with monkeypatch.context() as patched:
+        patched.setattr(recording, "_to_flac", lambda sound, file: 1 / 0)  # all but the FLAC
+        with pytest.raises(ZeroDivisionError):
+            generate(model, "--seconds", 3, "-o", out)
+    resume = [sys.executable, "-m", "audiomamba.cli.main", "generate", model, "-o", str(out)]
+    ended = subprocess.run(
+        [*resume, "--seconds", "3", "--resume"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+    said = ended.stderr.strip().splitlines()
+    assert ended.returncode == 1 and len(said) == 2
+    assert said[1].startswith(f"audiomamba generate: {out}: cannot be written")
+    assert "--resume" in said[1]
+    assert not out.exists()
+    assert soundfile.info(tmp_path / "a.flac.part.wav").frames == 24_000
+    assert generate(model, "--seconds", 3, "-o", out, "--resume") == 0
+    assert soundfile.info(out).frames == 24_000
+    assert [file.name for file in tmp_path.iterdir()] == ["a.flac"]
 
 
 def test_a_full_disk_is_one_line_and_what_was_written_is_whole(model: str, tmp_path: Path) -> None:

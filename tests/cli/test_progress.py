@@ -35,6 +35,16 @@ def test_speed_and_time_left_are_shown() -> None:
     assert out.lines[-1] == "talk.flac  ━━━━━───────────────  25%  2:30 of 10:00  30x  0:15 left"
 
 
+def test_what_was_done_before_says_nothing_of_the_speed() -> None:
+    clock, out = Clock(), Terminal()
+    progress = Progress(out, clock)
+    progress.begin("a.wav", 600.0, done_s=300.0)
+    assert out.lines[-1].endswith("50%  5:00 of 10:00")
+    clock.now = 10.0
+    progress.at(330.0)
+    assert out.lines[-1].endswith("55%  5:30 of 10:00  3x  1:30 left")
+
+
 def test_a_recording_of_unknown_length_shows_what_was_done() -> None:
     clock, out = Clock(), Terminal()
     progress = Progress(out, clock)

@@ -91,7 +91,7 @@ def load_engine(
     """Load a checkpoint's network. ``auto`` is native on a CPU where it can run it, else torch.
 
     Raises:
-        BackendError: the native engine was asked for and cannot run.
+        BackendError: the native engine was asked for and cannot run, or there is no such device.
         ModelError: a file of the checkpoint is missing or damaged.
     """
     reason = native_lacks(config)
@@ -107,8 +107,9 @@ def load_engine(
     if engine == "auto" and device == "cpu":
         _say_what_it_costs(reason or "")
     # Late: where the native engine runs, torch is never imported.
-    from audiomamba.models.wave.torch_engine import TorchWave
+    from audiomamba.models.wave.torch_engine import TorchWave, check_device
 
+    check_device(device)
     log.info("engine: torch on %s", device)
     return TorchWave.from_folder(folder, config, device=device)
 

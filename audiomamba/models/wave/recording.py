@@ -125,7 +125,7 @@ class Recording:
                 if self._now() - self._saved >= SAVE_EVERY_S:
                     self._save()
             done = self.generation.position >= samples
-            if not done:
+            if not done or self._sounds != self.files:  # FLAC may still fail
                 self._save()
         finally:
             self._open.close()
@@ -175,6 +175,9 @@ def _to_flac(sound: Path, file: Path) -> None:
                 target.write(np.ascontiguousarray(block))
         os.replace(fresh, file)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{file}: cannot be written ({error.error_string})") from None
+        raise AudioError(
+            f"{file}: cannot be written ({error.error_string.rstrip('.')}); "
+            f"the sound is in {sound}, --resume tries again"
+        ) from None
     finally:
         fresh.unlink(missing_ok=True)

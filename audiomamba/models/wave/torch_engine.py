@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiomamba.errors import ModelError, StateError
+from audiomamba.errors import BackendError, ModelError, StateError
 from audiomamba.models.checkpoint import load_weights
 from audiomamba.models.checkpoint_files import digest
 from audiomamba.models.wave.config import WaveConfig
@@ -20,7 +20,7 @@ from audiomamba.models.wave.model import Wave, WaveState
 from audiomamba.models.wave.sampling import Sampling, uniforms
 from audiomamba.nn import flatten, gather, map_state, scatter_
 
-__all__ = ["TorchWave", "choose", "load_wave"]
+__all__ = ["TorchWave", "check_device", "choose", "load_wave"]
 
 _CHUNK = 4096  # samples fed at once
 
@@ -39,6 +39,18 @@ def load_wave(folder: Path, config: WaveConfig, *, device: str | torch.device = 
     if missing or unexpected:
         raise ModelError(f"{folder}: weights missing {missing[:3]}, left over {unexpected[:3]}")
     return model.to(device).eval()
+
+
+def check_device(device: str) -> None:
+    """Whether PyTorch has that device here.
+
+    Raises:
+        BackendError: it does not know it, or there is none.
+    """
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BackendError(f"device {device!r}: {str(error).splitlines()[0]}") from None
 
 
 def choose(logits: Tensor, how: Sampling, u: Tensor) -> Tensor:
