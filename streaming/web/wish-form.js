@@ -87,17 +87,29 @@ export class WishForm {
     fields.speaker.replaceChildren(new Option("any", ""), ...model.speakers.map((name) => new Option(name)));
     fields.speaker.disabled = !model.speakers.length;
     if (model.speakers.includes(this.choices.wish.speaker)) fields.speaker.value = this.choices.wish.speaker;
-    fields.seconds.value = speaks ? WORD_S : WHOLE_S;
-    this.form.querySelector("#seconds-name").textContent = speaks ? "Seconds a word" : "Seconds";
     fields.temperature.value = model.temperature;
     fields.topP.value = model.top_p;
     for (const name of ["say", "seconds", "seed"]) this.#mistake(name, "");
+    fields.seconds.value = "";
+    this.#length();
     this.#tell();
   }
 
+  /** Words are short, what has none goes on; a length that the user chose stays. */
+  #length() {
+    const { say, seconds } = this.fields;
+    const worded = this.model.labels.length > 0 && say.value.trim() !== "";
+    this.form.querySelector("#seconds-name").textContent = worded ? "Seconds a word" : "Seconds";
+    const [usual, other] = worded ? [WORD_S, WHOLE_S] : [WHOLE_S, WORD_S];
+    if (seconds.value === "" || seconds.valueAsNumber === other) seconds.value = usual;
+  }
+
   #changed(field) {
-    if (field.name === "say") this.#labels(); // what was wrong may be right now
-    else if (field.getAttribute("aria-invalid")) this.#mistake(field.name, "");
+    if (field.name === "say") {
+      this.#labels(); // what was wrong may be right now
+      this.#length();
+    }
+    if (field.getAttribute("aria-invalid") && field.name !== "say") this.#mistake(field.name, "");
     this.#tell();
   }
 
@@ -113,6 +125,7 @@ export class WishForm {
     const { say } = this.fields;
     say.value = `${say.value.trimEnd()} ${label} `.trimStart();
     this.#labels();
+    this.#length();
   }
 
   #mistake(name, words) {

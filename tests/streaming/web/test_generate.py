@@ -49,6 +49,14 @@ def test_each_model_offers_what_it_can() -> None:
         }  # fmt: skip
         await page.evaluate("document.querySelector('.chips button:last-child').click()")
         assert (await page.evaluate(fields))["say"] == "yes no no "
+        for text, seconds, seconds_then in (("", "10", "4"), ("yes", "4", "1"), ("", "10", "10")):
+            await page.evaluate(
+                "(() => { const { say, seconds } = document.getElementById('wish').elements;"
+                f" say.value = '{text}';"
+                " say.dispatchEvent(new Event('input', { bubbles: true }));"
+                f" window.usual = seconds.value; seconds.value = '{seconds_then}'; }})()"
+            )
+            assert await page.evaluate("usual") == seconds  # a length that was chosen stays
         await page.evaluate(
             "(() => { const { model } = document.getElementById('wish').elements;"
             " model.value = 'wave-long'; model.dispatchEvent(new Event('change')); })()"
