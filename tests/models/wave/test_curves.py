@@ -7,9 +7,8 @@ from audiomamba.models.wave.curves import ROW, Curve, draw
 
 def lines(svg: str) -> list[list[tuple[float, float]]]:
     found = ElementTree.fromstring(svg).findall(".//{*}polyline")
-    return [
-        [tuple(map(float, p.split(","))) for p in line.attrib["points"].split()] for line in found
-    ]  # type: ignore[misc]
+    points = [[p.split(",") for p in line.attrib["points"].split()] for line in found]
+    return [[(float(x), float(y)) for x, y in line] for line in points]
 
 
 def test_what_hardly_moves_is_drawn_flat_and_what_moves_is_not() -> None:
