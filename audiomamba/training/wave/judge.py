@@ -1,126 +1,66 @@
-"""Is what was generated what was asked for? A classifier of our own says, and how varied it is.
+"""Is what was generated what was asked for? Several judges say, beside real recordings.
 
-    python -m audiomamba.training.wave.judge wave-digits --manifests data/digits.jsonl
+    python -m audiomamba.training.wave.judge wave-digits --manifests data/digits.jsonl \\
+        data/train.jsonl --pocketsphinx --whisper tiny.en=FOLDER --temperatures 0.8 0.9 1.0
 
-For each speaker a classifier is trained on recordings of all the *others*; it then hears real
-recordings of the speaker, and as many that the model made in the speaker's voice. One JSON line a
-speaker: both accuracies, the inception score of both, and the Fréchet distance of the features of
-made and of training recordings to real held-out ones. The features are our own: figures of other
-papers are not on the same scale.
+Recordings of each speaker of the model, held out from its training, are heard as they are
+(*real*), as classes of samples at the model's rate (*resynthesised*: the best a perfect model could
+do), and as the model makes them when asked for the same words (*made*). The judges:
+
+- a classifier of our own, trained on recordings of all the *others* (classifier.py): trained once
+  in a minute a speaker, kept in ``--cache``; manifests of words that were joined help it;
+- ``listen-en``, told nothing of which words may come;
+- pocketsphinx with a grammar of one word, and Whisper, where they are installed.
+
+It prints two tables: accuracy by judge, and by speaker the classifier's accuracies, the inception
+score of real and made recordings, and the Fréchet distance of the features of made and of training
+recordings to real held-out ones. The features are our own: figures of other papers are not on the
+same scale.
 """
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from audiomamba.audio.mel import MelConfig
-from audiomamba.audio.mel_torch import log_mel
 from audiomamba.audio.mulaw import expand
 from audiomamba.errors import ConfigError
 from audiomamba.models.loading import load
 from audiomamba.models.wave.synthesizer import Synthesizer
+from audiomamba.training.peers import Recognize, faster_whisper, ours
+from audiomamba.training.wave.classifier import Judge, Opinion, cache_folder, kept_judge
 from audiomamba.training.wave.config import WaveDataConfig
+from audiomamba.training.wave.listeners import heard_right, pocketsphinx_of
 from audiomamba.training.wave.run import gather_takes
-from audiomamba.training.wave.takes import Take, numbers
+from audiomamba.training.wave.takes import Sound, Take, numbers, read_sounds, take_of
 
-__all__ = ["Judge", "Opinion", "frechet_distance", "inception_score", "train_judge"]
+__all__ = ["Heard", "frechet_distance", "inception_score", "main", "recordings_of", "tables"]
 
-SECONDS = 1.0  # that are heard of a recording
-WIDTHS = (48, 64, 96, 128)  # of the convolutions; the last is that of the features
-
-
-class Opinion(NamedTuple):
-    """What a judge makes of recordings."""
-
-    probabilities: Tensor  # (n, classes)
-    features: Tensor  # (n, 128)
+Samples = NDArray[np.float32]
+REAL, AGAIN, OWN = "real", "resynthesised", "classifier, trained on the others"
 
 
-class Judge(nn.Module):
-    """Convolutions over log-mel features, then the mean and the largest over time.
+@dataclass(slots=True)
+class Heard:
+    """Recordings of one speaker from one source, and what they are of."""
 
-    Args:
-        labels: Classes, in order.
-        sample_rate: Of what it hears, Hz.
-    """
+    source: str
+    speaker: str
+    sounds: list[Samples]
+    labels: list[str]
 
-    def __init__(self, labels: Sequence[str], sample_rate: int) -> None:
-        super().__init__()
-        self.labels, self.sample_rate = list(labels), sample_rate
-        window = round(0.025 * sample_rate)
-        self._mel = MelConfig(
-            sample_rate=sample_rate,
-            window=window,
-            hop=round(0.01 * sample_rate),
-            fft=1 << (window - 1).bit_length(),
-            bins=40,
-            high_hz=0.475 * sample_rate,
-        )
-        layers: list[nn.Module] = []
-        for before, after in zip((40, *WIDTHS), WIDTHS, strict=False):
-            layers += [nn.Conv1d(before, after, 5, stride=2, padding=2), nn.BatchNorm1d(after)]
-            layers += [nn.ReLU()]
-        self.layers = nn.Sequential(*layers)
-        self.out = nn.Linear(2 * WIDTHS[-1], len(labels))
-
-    def features(self, sounds: Tensor) -> Tensor:
-        """``sounds (n, samples)`` to ``(n, 256)``; as loud or as quiet as they are."""
-        x = log_mel(sounds, self._mel)
-        x = (x - x.amax((1, 2), keepdim=True)) / 4  # loudness is no part of what was said
-        x = self.layers(x.clamp(min=-3).transpose(1, 2))
-        return torch.cat([x.mean(2), x.amax(2)], 1)
-
-    def forward(self, sounds: Tensor) -> Tensor:
-        """Logits ``(n, classes)``."""
-        return self.out(self.features(sounds))  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def hear(self, sounds: Sequence[NDArray[np.float32]]) -> Opinion:
-        """What it makes of recordings of any lengths; what is past a second is not heard."""
-        self.eval()
-        parts = [
-            self.features(_stack(sounds[i : i + 64], self.sample_rate))
-            for i in range(0, len(sounds), 64)
-        ]
-        features = torch.cat(parts)
-        return Opinion(self.out(features).softmax(-1), features[:, : WIDTHS[-1]])
-
-
-def train_judge(
-    takes: Sequence[Take],
-    labels: Sequence[str],
-    sample_rate: int,
-    *,
-    steps: int = 400,
-    seed: int = 0,
-) -> Judge:
-    """Train on ``takes``, with their loudness, noise, place and speed varied."""
-    torch.manual_seed(seed)
-    judge, draw = Judge(labels, sample_rate), torch.Generator().manual_seed(seed)
-    sounds = _stack([expand(take.codes) for take in takes], sample_rate)
-    targets = numbers([take.label for take in takes], labels)
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.05)
-    judge.train()
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
-        rows = torch.randint(len(sounds), (64,), generator=draw)
-        loss = F.cross_entropy(
-            judge(_varied(sounds[rows], draw)), targets[rows], label_smoothing=0.05
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return judge
+    def some(self, most: int) -> "Heard":
+        """At most so many, evenly spread."""
+        step = max(1, -(-len(self.sounds) // most))
+        return Heard(self.source, self.speaker, self.sounds[::step], self.labels[::step])
 
 
 def inception_score(probabilities: Tensor) -> float:
@@ -147,88 +87,180 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     return float((means[0] - means[1]).square().sum() + spread.clamp(min=0))
 
 
-def _varied(sounds: Tensor, draw: torch.Generator) -> Tensor:
-    n, samples = sounds.shape
-    speed = float(torch.empty(()).uniform_(0.87, 1.15, generator=draw))
-    x = F.interpolate(sounds[:, None], scale_factor=speed, mode="linear")[:, 0]
-    x = F.pad(x, (0, max(0, samples - x.shape[1])))[:, :samples]
-    x = torch.roll(x, int(torch.randint(samples // 8, (), generator=draw)), 1)
-    chance = torch.rand(n, 2, generator=draw)
-    level = x.square().mean(1, keepdim=True).sqrt()
-    noise = torch.randn(x.shape, generator=draw) * level * 10 ** (-0.5 - 2 * chance[:, :1])
-    return (x + noise) * 10 ** (chance[:, 1:] - 0.5)
+def recordings_of(
+    speaker: str,
+    sounds: Sequence[Sound],
+    model: Synthesizer,
+    data: WaveDataConfig,
+    *,
+    each: int,
+    temperatures: Sequence[float],
+    seed: int = 0,
+) -> list[Heard]:
+    """Real recordings of a speaker, the same as classes of samples, and made ones.
+
+    Args:
+        speaker: One of the model's.
+        sounds: Of everybody; those of the speaker that are held out are used.
+        model: What makes them.
+        data: How recordings were put into classes for its training.
+        each: Made recordings a label.
+        temperatures: Those to make recordings at; none: the model's own.
+        seed: Of what is made.
+    """
+    labels = model.config.labels
+    own = [s for s in sounds if s.speaker == speaker and s.held_out and s.label in labels]
+    said = [str(sound.label) for sound in own]
+    real = Heard(REAL, speaker, [sound.samples for sound in own], said)
+    again = Heard(AGAIN, speaker, [expand(take_of(sound, data).codes) for sound in own], said)
+    asked = [label for label in labels for _ in range(each)]
+    made = []
+    for temperature in temperatures or [model.sampling.temperature]:
+        started = model.start(labels=asked, speakers=[speaker], seed=seed, temperature=temperature)
+        name = f"made, temperature {temperature:g}"
+        made.append(Heard(name, speaker, list(started.next(model.sample_rate)), asked))
+    return [real, again, *made]
 
 
-def _stack(sounds: Sequence[NDArray[np.float32]], sample_rate: int) -> Tensor:
-    samples = round(SECONDS * sample_rate)
-    out = torch.zeros(len(sounds), samples)
-    for row, sound in zip(out, sounds, strict=True):
-        part = torch.from_numpy(np.array(sound[:samples]))
-        row[: len(part)] = part
-    return out
+def by_classifier(judge: Judge, heard: Sequence[Heard], known: Sequence[Take]) -> dict[str, Any]:
+    """What a classifier makes of the sources of one speaker; ``known``: what was trained on."""
+    opinions = {one.source: judge.hear(one.sounds) for one in heard}
+    real = opinions[REAL]
+    row: dict[str, Any] = {"speaker": heard[0].speaker}
+    for one in heard:
+        opinion = opinions[one.source]
+        row[one.source] = {
+            "recordings": len(one.sounds),
+            "accuracy": _accuracy(opinion, numbers(one.labels, judge.labels)),
+            "inception": round(inception_score(opinion.probabilities), 3),
+            "frechet": round(frechet_distance(opinion.features, real.features), 3),
+        }
+    if len(known) > 1:
+        floor = judge.hear([expand(take.codes) for take in known]).features
+        row["floor"] = round(frechet_distance(floor, real.features), 3)
+    return row
+
+
+def tables(accuracies: dict[str, dict[str, float]], rows: Sequence[dict[str, Any]]) -> str:
+    """Accuracy by judge and source, then the classifier's figures by speaker, as Markdown."""
+    sources = list(next(iter(accuracies.values())))
+    lines = [f"| % right, by | {' | '.join(sources)} |", "|---|" + "---:|" * len(sources)]
+    for judge, found in accuracies.items():
+        cells = [f"{100 * found[source]:.1f}" for source in sources]
+        lines.append(f"| {judge} | {' | '.join(cells)} |")
+    head = ["speaker"]
+    for source in sources:
+        head += [f"{source}: % right", "inception"]
+        head += [] if source == REAL else ["Fréchet"]
+    lines += ["", f"| {' | '.join(head)} | floor |", "|---|" + "---:|" * len(head)]
+    for row in rows:
+        cells = [row["speaker"]]
+        for source in sources:
+            cells += [f"{100 * row[source]['accuracy']:.1f}", f"{row[source]['inception']:.2f}"]
+            cells += [] if source == REAL else [f"{row[source]['frechet']:.2f}"]
+        lines.append(f"| {' | '.join(cells)} | {row.get('floor', '')} |")
+    return "\n".join(lines)
 
 
 def _accuracy(opinion: Opinion, labels: Tensor) -> float:
     return round(float((opinion.probabilities.argmax(1) == labels).float().mean()), 4)
 
 
-def judge_speaker(
-    model: Synthesizer, speaker: str, takes: Sequence[Take], *, each: int, steps: int, seed: int
-) -> dict[str, object]:
-    """Real and made recordings of one speaker, before a judge who knows the others."""
-    labels = model.config.labels
-    others = [take for take in takes if take.speaker != speaker and take.label in labels]
-    own = [take for take in takes if take.speaker == speaker and take.label in labels]
-    real, known = ([take for take in own if take.held_out is kept] for kept in (True, False))
-    if not others or not real:
-        raise ConfigError(f"judge: no recordings of others, or no held-out ones of {speaker}")
-    judge = train_judge(others, labels, model.sample_rate, steps=steps, seed=seed)
-    asked = [label for label in labels for _ in range(each)]
-    made = model.start(labels=asked, speakers=[speaker], seed=seed).next(model.sample_rate)
-    heard, said = judge.hear([expand(take.codes) for take in real]), judge.hear(list(made))
-    floor = judge.hear([expand(take.codes) for take in known]) if len(known) > 1 else None
-    return {
-        "speaker": speaker, "real": len(real), "made": len(asked),
-        "accuracy_real": _accuracy(heard, numbers([take.label for take in real], labels)),
-        "accuracy_made": _accuracy(said, numbers(asked, labels)),
-        "inception_real": round(inception_score(heard.probabilities), 3),
-        "inception_made": round(inception_score(said.probabilities), 3),
-        "frechet_made": round(frechet_distance(said.features, heard.features), 3),
-        "frechet_floor": floor and round(frechet_distance(floor.features, heard.features), 3),
-    }  # fmt: skip
+def _mean(rows: Sequence[dict[str, Any]], source: str) -> float:
+    """Accuracy over all recordings of a source."""
+    counts = [row[source]["recordings"] for row in rows]
+    right = [row[source]["accuracy"] * n for row, n in zip(rows, counts, strict=True)]
+    return float(sum(right) / sum(counts))
 
 
-def main() -> None:
-    """Judge a model, speaker by speaker."""
-    parser = argparse.ArgumentParser(description="Accuracy and variety of generated words.")
+def _recognisers(options: argparse.Namespace, labels: Sequence[str]) -> dict[str, Recognize]:
+    found: dict[str, Recognize] = {}
+    for name in options.listen:
+        found[name] = ours(name, chunk_ms=100.0)
+    if options.pocketsphinx:
+        found["pocketsphinx, grammar of one word"] = pocketsphinx_of(labels)
+    for name, _, folder in (given.partition("=") for given in options.whisper):
+        found[f"whisper {name}"] = faster_whisper(Path(folder))
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m audiomamba.training.wave.judge",
+        description="Accuracy and variety of generated words, beside real ones.",
+    )
     parser.add_argument("model", help="name or folder")
     parser.add_argument("--manifests", nargs="+", required=True, help="recordings, .jsonl")
     parser.add_argument("--corpora", nargs="*", default=[], help="folders of made speech")
-    parser.add_argument("--each", type=int, default=20, help="recordings a label (%(default)s)")
-    parser.add_argument("--steps", type=int, default=800, help="of each judge (%(default)s)")
+    parser.add_argument("--speakers", nargs="*", help="these alone")
+    parser.add_argument(
+        "--each", type=int, default=10, help="made recordings a label (%(default)s)"
+    )
+    parser.add_argument("--temperatures", type=float, nargs="*", default=[])
+    parser.add_argument("--listen", nargs="*", default=["listen-en"], metavar="MODEL")
+    parser.add_argument("--pocketsphinx", action="store_true")
+    parser.add_argument("--whisper", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument(
+        "--most", type=int, default=50,
+        help="recordings a speaker and source that the recognisers hear (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--steps", type=int, default=800, help="of each classifier (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    parser.add_argument("--cache", type=Path, default=cache_folder(), help="(%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE.json")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Judge a model and print the tables.
+
+    Raises:
+        ConfigError: nobody speaks both in the model and, held out, in the manifests.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
     model = load(options.model)
     if not isinstance(model, Synthesizer):
         parser.error(f"{options.model} makes no sound")
+    labels, rate = model.config.labels, model.sample_rate
     data = WaveDataConfig(
-        manifests=options.manifests, corpora=options.corpora, labels=model.config.labels, peak=0.7
+        manifests=options.manifests, corpora=options.corpora, labels=labels, peak=0.7, trim_db=40.0
     )
-    takes = gather_takes(data, model.sample_rate)
-    recorded = {take.speaker for take in takes if take.held_out}
-    lines = []
-    for speaker in model.config.speakers:
-        if speaker in recorded:
-            lines.append(
-                judge_speaker(
-                    model, speaker, takes, each=options.each, steps=options.steps, seed=options.seed
-                )
-            )
-            print(json.dumps(lines[-1]), flush=True)
-    for name in ("accuracy_real", "accuracy_made"):
-        mean = sum(float(str(line[name])) for line in lines) / max(len(lines), 1)
-        print(f"{name}: {mean:.3f} over {len(lines)} speakers", file=sys.stderr)
+    sounds = [s for m in options.manifests for s in read_sounds(Path(m), data, rate)]
+    takes = [take for take in gather_takes(data, rate) if take.label in labels]
+    recorded = {sound.speaker for sound in sounds if sound.held_out}
+    speakers = [name for name in options.speakers or model.config.speakers if name in recorded]
+    if not speakers:
+        raise ConfigError(f"judge: no held-out recordings of {', '.join(model.config.speakers)}")
+    rows, heard = [], []
+    for speaker in speakers:
+        own = recordings_of(
+            speaker, sounds, model, data,
+            each=options.each, temperatures=options.temperatures, seed=options.seed,
+        )  # fmt: skip
+        others = [take for take in takes if take.speaker != speaker]
+        judge = kept_judge(
+            others, labels, rate, options.cache, steps=options.steps, seed=options.seed
+        )
+        known = [take for take in takes if take.speaker == speaker and not take.held_out]
+        rows.append(by_classifier(judge, own, known))
+        heard += own
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    sources = [one.source for one in heard[: len(heard) // len(speakers)]]
+    accuracies = {OWN: {source: _mean(rows, source) for source in sources}}
+    for name, recognize in _recognisers(options, labels).items():
+        accuracies[name] = {}
+        for source in sources:
+            parts = [one.some(options.most) for one in heard if one.source == source]
+            sounded = [sound for part in parts for sound in part.sounds]
+            said = [label for part in parts for label in part.labels]
+            accuracies[name][source] = heard_right(recognize, sounded, said, rate)
+        print(json.dumps({name: accuracies[name]}), file=sys.stderr, flush=True)
+    print(tables(accuracies, rows))
+    if options.json:
+        options.json.write_text(json.dumps({"judges": accuracies, "speakers": rows}, indent=1))
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main()

@@ -4,7 +4,7 @@ A manifest is a ``.jsonl`` file with a record a recording: ``path`` (in the tar 
 beside it, else a file relative to the manifest) and, where they apply, ``start`` and ``end`` in
 samples of the file, ``label`` (or ``text``), ``speaker``, ``split`` and ``index``. Records of the
 split ``dev`` and the first takes (``index``) of each are held out; where neither is said, each
-so-manyth record is.
+so-manyth record is. A record of ``joined`` words, all equally long, is a recording of each.
 """
 
 import io
@@ -28,7 +28,7 @@ from audiomamba.models.wave.model import NOBODY
 from audiomamba.training.corpus import SAMPLE_RATE, Corpus
 from audiomamba.training.wave.config import WaveDataConfig
 
-__all__ = ["Take", "numbers", "read_corpus", "read_manifest"]
+__all__ = ["Sound", "Take", "numbers", "read_corpus", "read_manifest", "read_sounds", "take_of"]
 
 _MOST_GAIN = 30.0  # silence is not raised to a peak
 _BREATH_S = 0.03  # of silence that is left at either end
@@ -48,8 +48,34 @@ class Take:
     known_speaker: bool = True  # whether recordings of the speaker are trained on
 
 
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """One recording before it is put into classes."""
+
+    samples: Samples  # (n,) at the model's rate
+    label: str | None
+    speaker: str | None
+    held_out: bool
+    known_speaker: bool
+
+
+def take_of(sound: Sound, data: WaveDataConfig) -> Take:
+    """A recording as a model hears it."""
+    codes = _codes(sound.samples, data)
+    return Take(codes, sound.label, sound.speaker, sound.held_out, sound.known_speaker)
+
+
 def read_manifest(manifest: Path, data: WaveDataConfig, sample_rate: int) -> list[Take]:
     """The recordings of a manifest.
+
+    Raises:
+        AudioError: the manifest or a recording is missing or cannot be read.
+    """
+    return [take_of(sound, data) for sound in read_sounds(manifest, data, sample_rate)]
+
+
+def read_sounds(manifest: Path, data: WaveDataConfig, sample_rate: int) -> list[Sound]:
+    """The same before they are put into classes, at their own loudness.
 
     Raises:
         AudioError: the manifest or a recording is missing or cannot be read.
@@ -57,15 +83,16 @@ def read_manifest(manifest: Path, data: WaveDataConfig, sample_rate: int) -> lis
     by_path: dict[str, list[tuple[int, Record]]] = {}
     try:
         lines = manifest.read_text(encoding="utf-8").splitlines()
-        for number, record in enumerate(map(json.loads, filter(None, lines))):
+        records = (word for line in filter(None, lines) for word in _words(json.loads(line)))
+        for number, record in enumerate(records):
             if not data.labels or _label(record) in data.labels:
                 by_path.setdefault(record["path"], []).append((number, record))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AudioError(f"{manifest}: cannot be read as a manifest ({error!r})") from None
-    takes: list[Take] = []
+    sounds: list[Sound] = []
     for name, encoded in _files(manifest, list(by_path)):
-        takes += _cut(name, encoded, by_path[name], data, sample_rate)
-    return takes
+        sounds += _cut(name, encoded, by_path[name], data, sample_rate)
+    return sounds
 
 
 def read_corpus(folder: Path, data: WaveDataConfig, sample_rate: int) -> list[Take]:
@@ -113,16 +140,17 @@ def _cut(
     records: list[tuple[int, Record]],
     data: WaveDataConfig,
     sample_rate: int,
-) -> Iterator[Take]:
+) -> Iterator[Sound]:
     try:
         frames, rate = soundfile.read(io.BytesIO(encoded), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{name}: cannot be read as audio ({error.error_string})") from None
     whole: Samples = frames.mean(axis=1)
     for number, record in records:
-        samples = _resampled(
-            whole[record.get("start", 0) : record.get("end", len(whole))], rate, sample_rate
-        )
+        own = whole[record.get("start", 0) : record.get("end", len(whole))]
+        word, words = record.get("word", 0), record.get("words", 1)
+        own = own[len(own) * word // words : len(own) * (word + 1) // words]
+        samples = _resampled(own, rate, sample_rate)
         samples = _trimmed(samples, data.trim_db, sample_rate)
         dev = record.get("split") == "dev"
         if "index" in record:
@@ -130,7 +158,17 @@ def _cut(
         else:
             held_out = dev or ("split" not in record and number % data.held_out_every == 0)
         speaker = record.get("speaker")
-        yield Take(_codes(samples, data), _label(record), speaker, held_out, not dev)
+        yield Sound(samples, _label(record), speaker, held_out, not dev)
+
+
+def _words(record: Record) -> Iterator[Record]:
+    """A record a word where it is of several that were joined; else the record."""
+    words = str(record.get("text") or "").split()
+    if "label" in record or not record.get("joined", 1) == len(words) > 1:
+        yield record
+        return
+    for number, word in enumerate(words):
+        yield {**record, "text": word, "word": number, "words": len(words)}
 
 
 def _label(record: Record) -> str | None:

@@ -1,43 +1,31 @@
-"""A judge who can tell tones apart, and the measures of variety."""
+"""Several judges of words, and the measures of variety."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
-from audiomamba.audio.mulaw import compand, expand
+import audiomamba
+from audiomamba.audio.mulaw import compand
 from audiomamba.errors import ConfigError
 from audiomamba.models.wave.synthesizer import Synthesizer
-from audiomamba.models.wave.torch_engine import TorchWave
-from audiomamba.training.wave.judge import (
-    frechet_distance,
-    inception_score,
-    judge_speaker,
-    train_judge,
-)
-from audiomamba.training.wave.takes import Take
-from tests.models.wave.tiny import tiny_config, tiny_wave
+from audiomamba.training.wave import judge as judging
+from audiomamba.training.wave.judge import frechet_distance, inception_score, main
+from tests.models.wave.tiny import tiny_checkpoint, tiny_config
 
 RATE = 8_000
 LABELS = ["yes", "no", "stop"]
 
 
-def tone(label: str, speaker: str, seed: int) -> Take:
+def tone(label: str, seed: int) -> np.ndarray:
     rng = np.random.default_rng([LABELS.index(label), seed])
     hz = (300, 900, 2000)[LABELS.index(label)] * rng.uniform(0.95, 1.05)
     time = np.arange(int(rng.uniform(0.3, 0.8) * RATE)) / RATE
     sound = 0.5 * np.sin(2 * np.pi * hz * time) + rng.normal(0, 0.01, len(time))
-    return Take(compand(sound.astype(np.float32)), label, speaker, held_out=seed % 2 == 0)
-
-
-TAKES = [tone(label, who, seed) for label in LABELS for who in ("ann", "bob") for seed in range(4)]
-
-
-def test_a_judge_hears_what_it_was_taught() -> None:
-    judge = train_judge(TAKES[::2], LABELS, RATE, steps=25)
-    opinion = judge.hear([expand(take.codes) for take in TAKES[1::2]])
-    best = opinion.probabilities.argmax(1).tolist()
-    assert [LABELS[i] for i in best] == [take.label for take in TAKES[1::2]]
-    assert opinion.features.shape == (12, 128)
+    return sound.astype(np.float32)
 
 
 def test_variety_is_measured() -> None:
@@ -54,24 +42,91 @@ def test_the_distance_of_equals_is_none_and_that_of_shifted_ones_the_shift() -> 
     assert frechet_distance(x, 3 * x) > 8
 
 
-def test_a_speaker_is_judged_by_one_who_knows_the_others() -> None:
-    model = Synthesizer(TorchWave(tiny_wave()), tiny_config(sample_rate=RATE), "tiny")
-    model._engine = _Tones()  # type: ignore[assignment]
-    verdict = judge_speaker(model, "ann", TAKES, each=2, steps=25, seed=0)
-    assert verdict["real"] == 6 and verdict["made"] == 6
-    assert verdict["accuracy_real"] == verdict["accuracy_made"] == 1.0
-    with pytest.raises(ConfigError, match="eve"):
-        judge_speaker(model, "eve", TAKES, each=1, steps=1, seed=0)
-
-
-class _Tones:
-    """An engine that says a label perfectly."""
+class Perfect:
+    """An engine that says every label as it should be said."""
 
     def begin(self, labels: list[int], speakers: list[int]) -> list[int]:
         return labels
 
+    def phase(self, state: list[int]) -> int:
+        return 0
+
     def draw(self, state: list[int], *rest: object) -> np.ndarray:
         samples = rest[-1]
         assert isinstance(samples, int)
-        sounds = [tone(LABELS[label], "ann", 99 + row).codes for row, label in enumerate(state)]
+        sounds = [compand(tone(LABELS[label], 99 + row)) for row, label in enumerate(state)]
         return np.stack([np.pad(s, (0, samples - len(s)), constant_values=128) for s in sounds])
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    records = []
+    for label in LABELS:
+        for who in ("ann", "bob"):
+            for seed in range(6):
+                path = f"{label}-{who}-{seed}.wav"
+                soundfile.write(tmp_path / path, tone(label, seed), RATE)
+                records.append({"path": path, "text": label, "speaker": who, "index": seed})
+    file = tmp_path / "m.jsonl"
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return file
+
+
+def perfect_recogniser(samples: np.ndarray) -> str:
+    power = np.square(np.abs(np.fft.rfft(samples)))
+    hz = float(np.argmax(power) * 16_000 / len(samples))
+    return f" {LABELS[int(np.argmin(np.abs(np.array([300, 900, 2000]) - hz)))].upper()}. "
+
+
+@pytest.mark.slow
+def test_made_real_and_resynthesised_words_are_judged_side_by_side(
+    manifest: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = tiny_config(sample_rate=RATE)
+    folder = tiny_checkpoint(tmp_path / "tiny", config)
+    model: Synthesizer = audiomamba.load(str(folder))
+    recognisers = {"perfect": perfect_recogniser, "deaf": lambda samples: "yes"}
+    monkeypatch.setattr(judging, "_recognisers", lambda options, labels: recognisers)
+    command = [str(folder), "--manifests", str(manifest), "--each", "2", "--steps", "25"]
+    command += ["--temperatures", "0.8", "1", "--cache", str(tmp_path / "cache")]
+    main([*command, "--json", str(tmp_path / "noise.json")])
+    monkeypatch.setattr(model, "_engine", Perfect())
+    monkeypatch.setattr(judging, "load", lambda name: model)
+    kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
+    main([*command, "--json", str(tmp_path / "perfect.json")])
+    assert len(kept) == 2  # a classifier a speaker, trained once
+    assert kept == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
+
+    noise, perfect = (
+        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("noise", "perfect")
+    )
+    sources = ["real", "resynthesised", "made, temperature 0.8", "made, temperature 1"]
+    for own in perfect["judges"], noise["judges"]:
+        assert [list(found) for found in own.values()] == [sources] * 3
+    classifier, right, deaf = perfect["judges"].values()
+    assert set(classifier.values()) == set(right.values()) == {1.0}
+    assert set(deaf.values()) == {1 / 3}
+    assert noise["judges"]["perfect"]["made, temperature 1"] < 0.8
+    assert noise["judges"]["perfect"]["resynthesised"] == 1.0
+    for row in noise["speakers"]:
+        made = row["made, temperature 1"]
+        assert made["frechet"] > 10 * row["floor"] and row["real"]["frechet"] < 1e-6
+        assert made["recordings"] == 6 and row["real"]["recordings"] == 15
+    table = capsys.readouterr().out
+    assert "| perfect | 100.0 | 100.0 | 100.0 | 100.0 |" in table
+    assert "| deaf | 33.3 | 33.3 | 33.3 | 33.3 |" in table and "| ann | 100.0 |" in table
+
+
+def test_nobody_to_compare_with_is_an_error(manifest: Path, tmp_path: Path) -> None:
+    folder = tiny_checkpoint(tmp_path / "tiny", tiny_config(sample_rate=RATE, speakers=["eve"]))
+    with pytest.raises(ConfigError, match="no held-out recordings of eve"):
+        main([str(folder), "--manifests", str(manifest)])
+
+
+def test_a_transcriber_is_not_judged(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["listen-en", "--manifests", str(manifest)])
+    assert "makes no sound" in capsys.readouterr().err

@@ -15,7 +15,13 @@ from audiomamba.errors import AudioError
 from audiomamba.models.wave.model import NOBODY
 from audiomamba.training.corpus import CorpusWriter
 from audiomamba.training.wave.config import WaveDataConfig
-from audiomamba.training.wave.takes import numbers, read_corpus, read_manifest
+from audiomamba.training.wave.takes import (
+    numbers,
+    read_corpus,
+    read_manifest,
+    read_sounds,
+    take_of,
+)
 
 RATE = 8_000
 
@@ -101,3 +107,21 @@ def test_what_cannot_be_read_is_one_clear_error(
 
 def test_names_become_numbers() -> None:
     assert numbers(["b", None, "c"], ["a", "b"]).tolist() == [1, NOBODY, NOBODY]
+
+
+def test_words_that_were_joined_are_told_apart_again(tmp_path: Path) -> None:
+    words = np.concatenate([tone(0.5), np.zeros(RATE // 2, "f4"), 0.1 * tone(0.5)])
+    soundfile.write(tmp_path / "a.wav", words, RATE, subtype="FLOAT")
+    record = {"path": "a.wav", "text": "one two one", "joined": 3, "speaker": "ann"}
+    whole = record | {"label": "all of it", "joined": 3}
+    manifest = write(tmp_path, [record, record | {"joined": 2}, whole])
+    sounds = read_sounds(manifest, WaveDataConfig(), RATE)
+    assert [sound.label for sound in sounds] == ["one", "two", "one", "one two one", "all of it"]
+    np.testing.assert_allclose(np.concatenate([s.samples for s in sounds[:3]]), words, atol=1e-6)
+    assert len(sounds[3].samples) == len(sounds[4].samples) == len(words)
+    only = read_manifest(manifest, WaveDataConfig(labels=["two"]), RATE)
+    assert [(take.label, len(take.codes)) for take in only] == [("two", RATE // 2)]
+    loudest = [
+        np.abs(take_of(sound, WaveDataConfig(peak=0.5)).codes - 128.0).max() for sound in sounds
+    ]
+    assert loudest[0] == pytest.approx(loudest[2], abs=1)
