@@ -2,7 +2,7 @@
 
 A table has rows an architecture; a row holds from some sizes of a call on. Rows for ``sm_90`` come
 from measurements on an H200 and an H100; those for ``any`` are the heuristic for all other GPUs:
-no cap on registers, which is NVIDIA's alone, and at most 64 KB of shared memory a program.
+no cap on registers, which is NVIDIA's alone, and at most 99 KB of shared memory a program.
 """
 
 import contextlib
@@ -121,28 +121,54 @@ TABLES: Final[Mapping[str, Table]] = {
     # steps of a chunk. bytes of a value of x, states padded to a power of two.
     "ssd.chunk": {
         ANY: (
+            Blocks({"bytes": 4, "states": 256}, {"steps": 16}, 1),
             Blocks({"bytes": 4}, {"steps": 32}, 1),
             Blocks({"states": 256}, {"steps": 32}, 1),
             Blocks({}, {"steps": 64}, 1),
         ),
     },
-    # channels of a head and values of their states, at most both. bytes, states.
+    # steps and heads, at most.
+    "ssd.sizes": {ANY: (Blocks({}, {"steps": 64, "heads": 16}, 4),)},
+    # channels of a head and of their states, at most. bytes, states. Only "ssd.shared" can do with
+    # less than all states.
     "ssd.forward": {
+        "sm_90": (
+            Blocks({"bytes": 4, "states": 256}, {"channels": 16, "states": 256}, 8, stages=1),
+            Blocks({"bytes": 4}, {"channels": 16, "states": 256}, 4, stages=1),
+            Blocks({"states": 256}, {"channels": 16, "states": 256}, 4, stages=1),
+            Blocks({}, {"channels": 64, "states": 256}, 4, stages=2),
+        ),
         ANY: (
-            Blocks({"bytes": 4}, {"channels": 64, "values": 4096}, 4, stages=1),
-            Blocks({}, {"channels": 64, "values": 8192}, 4, stages=2),
+            Blocks({"bytes": 4, "states": 256}, {"channels": 16, "states": 256}, 8, stages=1),
+            Blocks({"bytes": 4}, {"channels": 16, "states": 256}, 4, stages=1),
+            Blocks({"states": 256}, {"channels": 16, "states": 256}, 4, stages=1),
+            Blocks({}, {"channels": 32, "states": 256}, 4, stages=1),
         ),
     },
     "ssd.gradient": {
-        ANY: (
-            Blocks({"bytes": 4}, {"channels": 64, "values": 4096}, 4, stages=1),
-            Blocks({}, {"channels": 64, "values": 8192}, 4, stages=2),
+        "sm_90": (
+            Blocks({"bytes": 4}, {"channels": 32, "states": 256}, 4, stages=1),
+            Blocks({"states": 256}, {"channels": 32, "states": 256}, 4, stages=2),
+            Blocks({}, {"channels": 64, "states": 256}, 4, stages=2),
         ),
+        ANY: (Blocks({}, {"channels": 32, "states": 256}, 4, stages=1),),
     },
-    "ssd.backward": {
+    "ssd.heads": {
+        "sm_90": (
+            Blocks({"bytes": 4}, {"channels": 16, "states": 256}, 8, stages=1),
+            Blocks({"states": 256}, {"channels": 16, "states": 256}, 8, stages=1),
+            Blocks({}, {"channels": 32, "states": 256}, 8, stages=1),
+        ),
+        ANY: (Blocks({}, {"channels": 16, "states": 256}, 8, stages=1),),
+    },
+    "ssd.shared": {
+        "sm_90": (
+            Blocks({"bytes": 4}, {"channels": 32, "states": 64}, 8, stages=1),
+            Blocks({}, {"channels": 32, "states": 128}, 8, stages=1),
+        ),
         ANY: (
-            Blocks({"bytes": 4}, {"channels": 64, "values": 4096}, 8, stages=1),
-            Blocks({}, {"channels": 64, "values": 8192}, 8, stages=2),
+            Blocks({"bytes": 4}, {"channels": 16, "states": 64}, 8, stages=1),
+            Blocks({}, {"channels": 32, "states": 64}, 8, stages=1),
         ),
     },
     # values of the states of a program. rows of a call.

@@ -18,8 +18,13 @@ from audiomamba.kernels.ssd.op import (
     num_chunks,
     state_rows,
 )
-from audiomamba.kernels.ssd.pairs import backward_kernel
-from audiomamba.kernels.ssd.walk import forward_kernel, gradient_kernel, step_kernel
+from audiomamba.kernels.ssd.pairs import heads_kernel, shared_kernel
+from audiomamba.kernels.ssd.walk import (
+    forward_kernel,
+    gradient_kernel,
+    sizes_kernel,
+    step_kernel,
+)
 
 __all__ = ["backward", "forward", "step_"]
 
@@ -50,13 +55,12 @@ def _share(kernel: str, x: Tensor, B: Tensor) -> tuple[int, dict[str, Any]]:
     width = x.shape[3]
     NP = max(MIN_DOT, triton.next_power_of_2(B.shape[3]))
     row = pick_blocks(f"ssd.{kernel}", x.device, bytes=x.element_size(), states=NP)
-    most = min(row["channels"], row["values"] // NP)
-    BP = max(MIN_DOT, min(most, triton.next_power_of_2(width)))
+    BP = max(MIN_DOT, min(row["channels"], triton.next_power_of_2(width)))
     constants = {
         "P": width,
         "N": B.shape[3],
         "BP": BP,
-        "NP": NP,
+        "NP": min(NP, row["states"]),
         "Q": chunk_steps(x, B),
         "PRECISION": "ieee" if x.dtype == torch.float32 else "tf32",
         **row.settings,
@@ -140,7 +144,8 @@ def forward(
     plan = _plan(x, B, cu_seqlens)
     if not (plan.sequences and heads):
         return out, state, checkpoints
-    part, log = _parts(plan, x, B)
+    sizes = _sizes(delta, A, delta_bias, softplus, low, high, slopes=False)
+    parts = _parts(plan, x, B)
     blocks, constants = _share("forward", x, B)
     with torch.cuda.device_of(x):
         for output in (False, True) if plan.split else (True,):
@@ -148,40 +153,31 @@ def forward(
                 forward_kernel,
                 (heads * blocks, plan.num_spans),
                 x,
-                delta,
-                A,
+                *sizes[:2],
                 B,
                 C,
                 D,
                 z,
-                _dense(delta_bias),
                 _dense(initial_state),
                 _bytes(resets),
                 plan.spans,
                 out,
                 state,
                 checkpoints if save else None,
-                part,
-                log,
+                *parts,
                 x.shape[1],
                 heads,
                 heads // B.shape[2],
                 plan.splits,
                 plan.span,
-                low,
-                high,
                 *x.stride(),
-                *delta.stride(),
                 *_strides(z, 4),
                 *out.stride(),
-                *_rates(A),
                 *B.stride(),
                 *C.stride(),
                 *_strides(D, 2),
                 *_strides(resets, 2),
                 **constants,
-                SOFTPLUS=softplus,
-                BY_STEP=A.ndim == 3,
                 OUTPUT=output,
                 SPLIT=x.dtype != torch.float32,
             )
@@ -219,8 +215,8 @@ def backward(
     plan = _plan(x, B, cu_seqlens)
     gradients = torch.empty_like(checkpoints)  # of the states after the chunks
     first = x.new_empty((plan.sequences, *x.shape[2:], B.shape[3]), dtype=torch.float32)
-    part, log = _parts(plan, x, B)
-    ddt, dlog = x.new_empty((2, rows, steps, heads), dtype=torch.float32)
+    parts = _parts(plan, x, B)
+    ddt, dlog = x.new_empty((2, rows, heads, steps), dtype=torch.float32)
     count = num_chunks(x, B, cu_seqlens)
     dD = x.new_empty((count, *x.shape[2:]), dtype=torch.float32)
     full = PROGRAMS * multiprocessors(x.device)
@@ -231,6 +227,7 @@ def backward(
     if shares != 1:
         dBs, dCs = x.new_empty((2, shares, *B.shape), dtype=torch.float32)
     if plan.sequences and heads:
+        size, log, slope = _sizes(delta, A, delta_bias, softplus, low, high, slopes=True)
         blocks, constants = _share("gradient", x, B)
         with torch.cuda.device_of(x):
             for output in (False, True) if plan.split else (True,):
@@ -239,82 +236,91 @@ def backward(
                     (heads * blocks, plan.num_spans),
                     dout,
                     _dense(dstate),
-                    delta,
-                    A,
+                    size,
+                    log,
                     C,
                     z,
-                    _dense(delta_bias),
                     _bytes(resets),
                     plan.spans,
                     gradients,
                     None if initial_state is None else first,
-                    part,
-                    log,
+                    *parts,
                     steps,
                     heads,
                     heads // groups,
                     plan.splits,
                     plan.span,
-                    low,
-                    high,
                     *dout.stride(),
-                    *delta.stride(),
                     *_strides(z, 4),
-                    *_rates(A),
                     *C.stride(),
                     *_strides(resets, 2),
                     **constants,
-                    SOFTPLUS=softplus,
-                    BY_STEP=A.ndim == 3,
                     OUTPUT=output,
                 )
-            launch(
-                backward_kernel,
-                (count, groups * shares),
+            # What the two kernels of the chunks take alike.
+            given = (
                 dout,
                 checkpoints,
                 gradients,
                 x,
-                delta,
-                A,
+                size,
+                log,
                 B,
                 C,
-                D,
                 z,
-                _dense(delta_bias),
                 _bytes(resets),
                 plan.chunks,
+            )
+            strides = (
+                *dout.stride(),
+                *x.stride(),
+                *_strides(z, 4),
+                *B.stride(),
+                *C.stride(),
+                *_strides(resets, 2),
+            )
+            launch(
+                heads_kernel,
+                (count, groups * shares),
+                *given,
+                slope,
+                A,
+                D,
                 dx,
                 ddt,
                 dlog,
-                dBs,
-                dCs,
                 dD,
                 dz,
+                steps,
+                heads,
+                heads // groups,
+                per_share,
+                *strides,
+                A.stride(-1),
+                *_strides(D, 2),
+                *dx.stride(),
+                *_strides(dz, 4),
+                **_share("heads", x, B)[1],
+                BY_STEP=A.ndim == 3,
+            )
+            constants = _share("shared", x, B)[1]
+            launch(
+                shared_kernel,
+                (count, groups * shares, triton.cdiv(B.shape[3], constants["NP"])),
+                *given,
+                dBs,
+                dCs,
                 steps,
                 heads,
                 groups,
                 heads // groups,
                 per_share,
-                low,
-                high,
-                *dout.stride(),
-                *x.stride(),
-                *delta.stride(),
-                *_strides(z, 4),
-                *dx.stride(),
-                *_strides(dz, 4),
-                *_rates(A),
-                *B.stride(),
-                *C.stride(),
-                *_strides(D, 2),
-                *_strides(resets, 2),
+                *strides,
                 *dBs.stride(),
                 *dCs.stride(),
-                **_share("backward", x, B)[1],
-                SOFTPLUS=softplus,
-                BY_STEP=A.ndim == 3,
+                **constants,
             )
+    ddt, dlog = ddt.mT, dlog.mT
     if initial_state is not None:
         dh0.copy_(first)
     return (
@@ -402,8 +408,46 @@ def _parts(plan: _Plan, x: Tensor, B: Tensor) -> tuple[Tensor | None, Tensor | N
     )
 
 
-def _rates(A: Tensor) -> tuple[int, ...]:
-    return A.stride() if A.ndim == 3 else (0, 0, *A.stride())
+def _sizes(
+    delta: Tensor,
+    A: Tensor,
+    bias: Tensor | None,
+    softplus: bool,
+    low: float,
+    high: float,
+    *,
+    slopes: bool,
+) -> Tensor:
+    """Step sizes, log2 of decays and, with ``slopes``, those of the sizes: (2 or 3, B, H, T)."""
+    rows, steps, heads = delta.shape
+    found = delta.new_empty((2 + slopes, rows, heads, steps), dtype=torch.float32)
+    row = pick_blocks("ssd.sizes", delta.device)
+    BH = min(row["heads"], triton.next_power_of_2(heads))
+    grid = (triton.cdiv(steps, row["steps"]), triton.cdiv(heads, BH), rows)
+    if found.numel():
+        with torch.cuda.device_of(delta):
+            launch(
+                sizes_kernel,
+                grid,
+                delta,
+                A,
+                _dense(bias),
+                found[0],
+                found[1],
+                found[2] if slopes else None,
+                steps,
+                heads,
+                low,
+                high,
+                *delta.stride(),
+                *(A.stride() if A.ndim == 3 else (0, 0, *A.stride())),
+                BT=row["steps"],
+                BH=BH,
+                SOFTPLUS=softplus,
+                BY_STEP=A.ndim == 3,
+                **row.settings,
+            )
+    return found
 
 
 def _dense(x: Tensor | None) -> Tensor | None:

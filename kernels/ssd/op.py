@@ -36,6 +36,7 @@ ssd_forward = torch.ops.audiomamba.ssd_forward.default
 ssd_backward = torch.ops.audiomamba.ssd_backward.default
 ssd_step_ = torch.ops.audiomamba.ssd_step_.default
 
+MOST_STEPS = 256  # of a chunk, and most channels or states of a program
 NUM_GRADIENTS = 9  # of x … initial_state; resets and cu_seqlens have none
 
 
@@ -52,14 +53,33 @@ def _module(implementation: str) -> ModuleType:
 
 def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     *inputs, implementation = args
-    result: tuple[Tensor, Tensor, Tensor] = _module(implementation).forward(*inputs)
-    return result
+    out, state, kept = _module(implementation).forward(*map(near, inputs))
+    return _laid_out_like(inputs[0], out), state, kept
 
 
 def _backward(*args: Any) -> tuple[Tensor, ...]:
     *inputs, implementation = args
-    result: tuple[Tensor, ...] = _module(implementation).backward(*inputs)
-    return result
+    gradients: tuple[Tensor, ...] = _module(implementation).backward(*map(near, inputs))
+    differentiated = inputs[3 : 3 + NUM_GRADIENTS]
+    return tuple(_laid_out_like(x, g) for x, g in zip(differentiated, gradients, strict=True))
+
+
+def near(x: Any) -> Any:
+    """An argument; a dense copy where offsets inside a chunk would not fit the kernels' 32 bits."""
+    if not isinstance(x, Tensor) or x.ndim < 3:
+        return x
+    sizes = zip(x.shape[1:], x.stride()[1:], strict=True)
+    reach = sum((min(size, MOST_STEPS) - 1) * stride for size, stride in sizes)
+    return x.contiguous() if reach >= 2**31 else x
+
+
+def _laid_out_like(x: Tensor | None, result: Tensor) -> Tensor:
+    """A result with the strides that tracing was promised, ``torch.empty_like(x)``'s; a compiled
+    graph addresses memory by them. A copy only where an implementation chose others."""
+    if x is None or result.stride() == x.stride():
+        return result
+    promised = torch.empty_like(x)
+    return result if result.stride() == promised.stride() else promised.copy_(result)
 
 
 def _step_(*args: Any) -> Tensor:

@@ -465,3 +465,10 @@ def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, ro
             case = Case(B=2, T=200, H=4, P=100, N=states, G=2, resets=(70,))
         given = inputs(case, dtype=dtype, device=place.device)
         check(evaluate(given, place.implementation), judge(given), dtype)
+
+
+def test_memory_too_wide_for_short_offsets_is_copied() -> None:
+    apart = 2**25 + 2**21
+    wide = torch.empty_strided((2, 100, 3, 64), (1, 2, 200, apart), device="meta")
+    assert op.near(wide).is_contiguous()
+    assert op.near(wide[..., :32]).stride() == wide.stride()

@@ -14,7 +14,7 @@ import triton.language as tl
 
 from audiomamba.kernels import dispatch
 
-__all__ = ["forward_kernel", "gradient_kernel", "step_kernel"]
+__all__ = ["forward_kernel", "gradient_kernel", "sizes_kernel", "step_kernel"]
 
 LOG2E = tl.constexpr(1.4426950408889634)
 INTERPRETED = tl.constexpr(dispatch.INTERPRETED)
@@ -48,21 +48,61 @@ def step_size(x, low, high, SOFTPLUS: tl.constexpr):
 
 
 @triton.jit
-def load_sizes(q_dt, bias, low, high, ok, SOFTPLUS: tl.constexpr):
-    """Step sizes before and after softplus and limits; 0, which changes nothing, where not ok."""
-    raw = tl.load(q_dt, mask=ok, other=0.0).to(tl.float32) + bias
-    return raw, tl.where(ok, step_size(raw, low, high, SOFTPLUS), 0.0)
+def sizes_kernel(
+    p_dt, p_A, p_bias, p_size, p_log, p_slope, T, H, low, high,
+    s_db, s_dt, s_dh, s_Ab, s_At, s_Ah,
+    BT: tl.constexpr, BH: tl.constexpr, SOFTPLUS: tl.constexpr, BY_STEP: tl.constexpr,
+):  # fmt: skip
+    """Step sizes, log2 of the decays, and the slope of the sizes, each (B, H, T) float32.
+
+    Made once, as the other kernels want them along rows, along columns and along both tiles of a
+    product: the compiler would work them out again for each.
+    """
+    i_row = tl.program_id(2).to(tl.int64)
+    t = tl.program_id(0) * BT + tl.arange(0, BT)[:, None]
+    h = tl.program_id(1) * BH + tl.arange(0, BH)[None, :]
+    ok = (t < T) & (h < H)
+    tt = t.to(tl.int64)
+    raw = tl.load(p_dt + i_row * s_db + tt * s_dt + h * s_dh, mask=ok, other=0.0).to(tl.float32)
+    if p_bias is not None:
+        raw += tl.load(p_bias + h, mask=h < H, other=0.0).to(tl.float32)
+    size = step_size(raw, low, high, SOFTPLUS)
+    if BY_STEP:
+        rate = tl.load(p_A + i_row * s_Ab + tt * s_At + h * s_Ah, mask=ok, other=0.0)
+        log = rate.to(tl.float32) * LOG2E
+    else:
+        log = size * (tl.load(p_A + h * s_Ah, mask=h < H, other=0.0).to(tl.float32) * LOG2E)
+    o = (i_row * H + h) * T + t
+    tl.store(p_size + o, size, mask=ok)
+    tl.store(p_log + o, log, mask=ok)
+    if p_slope is not None:
+        slope = tl.full((BT, BH), 1.0, tl.float32)
+        free = raw
+        if SOFTPLUS:
+            slope = sigmoid(raw)
+            free = tl.where(raw > 20.0, raw, tl.log(1.0 + tl.math.exp2(raw * LOG2E)))
+        slope = tl.where((free >= low) & (free <= high), slope, 0.0)
+        tl.store(p_slope + o, slope, mask=ok)
 
 
 @triton.jit
-def load_logs(p_A, i_row, i_h, t, ok, s_Ab, s_At, s_Ah, dt, BY_STEP: tl.constexpr):
-    """log2 of the decays of a chunk: one number a head times the step sizes, or one a step."""
-    if BY_STEP:
-        q_A = p_A + i_row * s_Ab + i_h * s_Ah + t.to(tl.int64) * s_At
-        log = tl.load(q_A, mask=ok, other=0.0).to(tl.float32) * LOG2E
-    else:
-        log = dt * (tl.load(p_A + i_h * s_Ah).to(tl.float32) * LOG2E)
-    return log
+def load_sizes(p_size, p_log, at, o, ok):
+    """Step sizes and both parts of log2 of the decays of a chunk that begins ``at``; 0, which
+    changes nothing, where not ok."""
+    dt = tl.load(p_size + at + o, mask=ok, other=0.0)
+    coarse, fine = two_parts(tl.load(p_log + at + o, mask=ok, other=0.0))
+    return dt, coarse, fine
+
+
+@triton.jit
+def tile(p, i_row, s_b, t0, s_t, i_h, s_h, o, m, s_m):
+    """Pointers to a chunk of one head or group, steps o by channels or states m.
+
+    Only where it begins needs 64 bits, and no vector of them: registers are short here. The host
+    sees to it that the strides are no greater.
+    """
+    first = p + i_row * s_b + t0.to(tl.int64) * s_t + i_h * s_h
+    return first + (o[:, None] * s_t + m[None, :] * s_m)
 
 
 @triton.jit
@@ -150,14 +190,13 @@ def _emit(h, x, b, c, dt, coarse, fine, Q: tl.constexpr, PRECISION: tl.constexpr
 
 @triton.jit
 def forward_kernel(
-    p_x, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_h0, p_resets, p_spans,
-    p_out, p_h, p_check, p_part, p_log,
-    T, H, per_group, splits, SPAN, low, high,
-    s_xb, s_xt, s_xh, s_xp, s_db, s_dt, s_dh, s_zb, s_zt, s_zh, s_zp, s_ob, s_ot, s_oh, s_op,
-    s_Ab, s_At, s_Ah, s_Bb, s_Bt, s_Bg, s_Bn, s_Cb, s_Ct, s_Cg, s_Cn, s_Dh, s_Dp, s_rb, s_rt,
+    p_x, p_size, p_log, p_B, p_C, p_D, p_z, p_h0, p_resets, p_spans,
+    p_out, p_h, p_check, p_part, p_decay,
+    T, H, per_group, splits, SPAN,
+    s_xb, s_xt, s_xh, s_xp, s_zb, s_zt, s_zh, s_zp, s_ob, s_ot, s_oh, s_op,
+    s_Bb, s_Bt, s_Bg, s_Bn, s_Cb, s_Ct, s_Cg, s_Cn, s_Dh, s_Dp, s_rb, s_rt,
     P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, NP: tl.constexpr, Q: tl.constexpr,
-    SOFTPLUS: tl.constexpr, BY_STEP: tl.constexpr, OUTPUT: tl.constexpr, SPLIT: tl.constexpr,
-    PRECISION: tl.constexpr,
+    OUTPUT: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Output and last state of a span; without OUTPUT its end from a zero state, and its decay."""
     i_h = tl.program_id(0) // tl.cdiv(P, BP)
@@ -175,15 +214,8 @@ def forward_kernel(
     n_ok = n < N
     ok_PN = p_ok[:, None] & n_ok[None, :]
     o_PN = p[:, None] * N + n[None, :]
-    bias = 0.0
-    if p_bias is not None:
-        bias = tl.load(p_bias + i_h).to(tl.float32)
     if p_D is not None:
         skip = tl.load(p_D + i_h * s_Dh + p * s_Dp, mask=p_ok, other=0.0).to(tl.float32)
-    q_x = p_x + i_row * s_xb + i_h * s_xh + p[None, :] * s_xp
-    q_dt = p_dt + i_row * s_db + i_h * s_dh
-    q_B = p_B + i_row * s_Bb + i_g * s_Bg + n[None, :] * s_Bn
-    q_C = p_C + i_row * s_Cb + i_g * s_Cg + n[None, :] * s_Cn
     h = tl.zeros((BP, NP), tl.float32)
     log = tl.zeros((1,), tl.float32)
     if OUTPUT:
@@ -194,13 +226,13 @@ def forward_kernel(
             for j in range(0, i_span - first):
                 at = (first + j).to(tl.int64) * H + i_h
                 part = tl.load(p_part + at * (P * N) + o_PN, mask=ok_PN, other=0.0)
-                h = _passed(h, tl.load(p_log + at)) + part
+                h = _passed(h, tl.load(p_decay + at)) + part
     for i in range(0, tl.cdiv(end - start, Q)):
-        t = start + i * Q + o
-        tt = t.to(tl.int64)[:, None]
+        t0 = start + i * Q
+        t = t0 + o
         if OUTPUT:
             if p_check is not None:
-                q_check = p_check + ((i_chunk + i) * H + i_h) * (P * N) + o_PN
+                q_check = (p_check + ((i_chunk + i) * H + i_h) * (P * N)) + o_PN
                 tl.store(q_check, h.to(p_check.dtype.element_ty), mask=ok_PN)
         if p_resets is not None:
             i_piece, count = pieces(p_resets + i_row * s_rb, s_rt, t, end)
@@ -214,23 +246,23 @@ def forward_kernel(
                 log = tl.where(k > 0, float("-inf"), log)
             ok_P = ok[:, None] & p_ok[None, :]
             ok_N = ok[:, None] & n_ok[None, :]
-            x = tl.load(q_x + tt * s_xt, mask=ok_P, other=0.0)
-            b = tl.load(q_B + tt * s_Bt, mask=ok_N, other=0.0).to(x.dtype)
-            q = q_dt + t.to(tl.int64) * s_dt
-            _, dt = load_sizes(q, bias, low, high, ok, SOFTPLUS)
-            logs = load_logs(p_A, i_row, i_h, t, ok, s_Ab, s_At, s_Ah, dt, BY_STEP)
-            coarse, fine = two_parts(logs)
+            q_x = tile(p_x, i_row, s_xb, t0, s_xt, i_h, s_xh, o, p, s_xp)
+            x = tl.load(q_x, mask=ok_P, other=0.0)
+            q_B = tile(p_B, i_row, s_Bb, t0, s_Bt, i_g, s_Bg, o, n, s_Bn)
+            b = tl.load(q_B, mask=ok_N, other=0.0).to(x.dtype)
+            dt, coarse, fine = load_sizes(p_size, p_log, (i_row * H + i_h) * T + t0, o, ok)
             if OUTPUT:
-                c = tl.load(q_C + tt * s_Ct, mask=ok_N, other=0.0).to(x.dtype)
+                q_C = tile(p_C, i_row, s_Cb, t0, s_Ct, i_g, s_Cg, o, n, s_Cn)
+                c = tl.load(q_C, mask=ok_N, other=0.0).to(x.dtype)
                 y = _emit(h, x, b, c, dt, coarse, fine, Q, PRECISION)
                 if p_D is not None:
                     y += x.to(tl.float32) * skip[None, :]
                 if p_z is not None:
-                    q_z = p_z + i_row * s_zb + i_h * s_zh + p[None, :] * s_zp
-                    z = tl.load(q_z + tt * s_zt, mask=ok_P, other=0.0).to(tl.float32)
+                    q_z = tile(p_z, i_row, s_zb, t0, s_zt, i_h, s_zh, o, p, s_zp)
+                    z = tl.load(q_z, mask=ok_P, other=0.0).to(tl.float32)
                     y *= z * sigmoid(z)
-                q_out = p_out + i_row * s_ob + i_h * s_oh + p[None, :] * s_op
-                tl.store(q_out + tt * s_ot, y.to(p_out.dtype.element_ty), mask=ok_P)
+                q_out = tile(p_out, i_row, s_ob, t0, s_ot, i_h, s_oh, o, p, s_op)
+                tl.store(q_out, y.to(p_out.dtype.element_ty), mask=ok_P)
             else:
                 log += tl.sum(coarse, axis=0) + tl.sum(fine, axis=0)
             h = _advance(h, x, b, dt, coarse, fine, SPLIT, PRECISION)
@@ -240,18 +272,18 @@ def forward_kernel(
     else:
         at = i_span.to(tl.int64) * H + i_h
         tl.store(p_part + at * (P * N) + o_PN, h, mask=ok_PN)
-        tl.store(p_log + at + tl.arange(0, 1), log)
+        tl.store(p_decay + at + tl.arange(0, 1), log)
 
 
 @triton.jit
 def gradient_kernel(
-    p_dout, p_dh, p_dt, p_A, p_C, p_z, p_bias, p_resets, p_spans,
-    p_g, p_dh0, p_part, p_log,
-    T, H, per_group, splits, SPAN, low, high,
-    s_gb, s_gt, s_gh, s_gp, s_db, s_dt, s_dh, s_zb, s_zt, s_zh, s_zp,
-    s_Ab, s_At, s_Ah, s_Cb, s_Ct, s_Cg, s_Cn, s_rb, s_rt,
+    p_dout, p_dh, p_size, p_log, p_C, p_z, p_resets, p_spans,
+    p_g, p_dh0, p_part, p_decay,
+    T, H, per_group, splits, SPAN,
+    s_gb, s_gt, s_gh, s_gp, s_zb, s_zt, s_zh, s_zp,
+    s_Cb, s_Ct, s_Cg, s_Cn, s_rb, s_rt,
     P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, NP: tl.constexpr, Q: tl.constexpr,
-    SOFTPLUS: tl.constexpr, BY_STEP: tl.constexpr, OUTPUT: tl.constexpr, PRECISION: tl.constexpr,
+    OUTPUT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the states after each chunk of a span, and of the first state of a sequence;
     without OUTPUT what the span's outputs add to the gradient of its first state, and its decay."""
@@ -270,12 +302,6 @@ def gradient_kernel(
     n_ok = n < N
     ok_PN = p_ok[:, None] & n_ok[None, :]
     o_PN = p[:, None] * N + n[None, :]
-    bias = 0.0
-    if p_bias is not None:
-        bias = tl.load(p_bias + i_h).to(tl.float32)
-    q_dout = p_dout + i_row * s_gb + i_h * s_gh + p[None, :] * s_gp
-    q_dt = p_dt + i_row * s_db + i_h * s_dh
-    q_C = p_C + i_row * s_Cb + i_g * s_Cg + n[None, :] * s_Cn
     g = tl.zeros((BP, NP), tl.float32)
     log = tl.zeros((1,), tl.float32)
     if OUTPUT:
@@ -286,14 +312,14 @@ def gradient_kernel(
             for j in range(0, last - i_span):
                 at = (last - j).to(tl.int64) * H + i_h
                 part = tl.load(p_part + at * (P * N) + o_PN, mask=ok_PN, other=0.0)
-                g = _passed(g, tl.load(p_log + at)) + part
+                g = _passed(g, tl.load(p_decay + at)) + part
     chunks = tl.cdiv(end - start, Q)
     for i in range(0, chunks):
         i_c = chunks - 1 - i
-        t = start + i_c * Q + o
-        tt = t.to(tl.int64)[:, None]
+        t0 = start + i_c * Q
+        t = t0 + o
         if OUTPUT:
-            q_g = p_g + ((i_chunk + i_c) * H + i_h) * (P * N) + o_PN
+            q_g = (p_g + ((i_chunk + i_c) * H + i_h) * (P * N)) + o_PN
             tl.store(q_g, g.to(p_g.dtype.element_ty), mask=ok_PN)
         if p_resets is not None:
             i_piece, count = pieces(p_resets + i_row * s_rb, s_rt, t, end)
@@ -303,17 +329,16 @@ def gradient_kernel(
         for k in range(0, count):
             ok = (t < end) & (i_piece == count - 1 - k)
             ok_P = ok[:, None] & p_ok[None, :]
-            dy = tl.load(q_dout + tt * s_gt, mask=ok_P, other=0.0)
-            c = tl.load(q_C + tt * s_Ct, mask=ok[:, None] & n_ok[None, :], other=0.0).to(dy.dtype)
-            q = q_dt + t.to(tl.int64) * s_dt
-            _, dt = load_sizes(q, bias, low, high, ok, SOFTPLUS)
-            logs = load_logs(p_A, i_row, i_h, t, ok, s_Ab, s_At, s_Ah, dt, BY_STEP)
-            coarse, fine = two_parts(logs)
+            q_dout = tile(p_dout, i_row, s_gb, t0, s_gt, i_h, s_gh, o, p, s_gp)
+            dy = tl.load(q_dout, mask=ok_P, other=0.0)
+            q_C = tile(p_C, i_row, s_Cb, t0, s_Ct, i_g, s_Cg, o, n, s_Cn)
+            c = tl.load(q_C, mask=ok[:, None] & n_ok[None, :], other=0.0).to(dy.dtype)
+            _, coarse, fine = load_sizes(p_size, p_log, (i_row * H + i_h) * T + t0, o, ok)
             since = tl.math.exp2(tl.cumsum(coarse, 0) + tl.cumsum(fine, 0))
             wide = dy.to(tl.float32) * since[:, None]
             if p_z is not None:
-                q_z = p_z + i_row * s_zb + i_h * s_zh + p[None, :] * s_zp
-                z = tl.load(q_z + tt * s_zt, mask=ok_P, other=0.0).to(tl.float32)
+                q_z = tile(p_z, i_row, s_zb, t0, s_zt, i_h, s_zh, o, p, s_zp)
+                z = tl.load(q_z, mask=ok_P, other=0.0).to(tl.float32)
                 wide *= z * sigmoid(z)
             total = tl.sum(coarse, axis=0) + tl.sum(fine, axis=0)
             g = g * tl.math.exp2(total)
@@ -329,7 +354,7 @@ def gradient_kernel(
     else:
         at = i_span.to(tl.int64) * H + i_h
         tl.store(p_part + at * (P * N) + o_PN, g, mask=ok_PN)
-        tl.store(p_log + at + tl.arange(0, 1), log)
+        tl.store(p_decay + at + tl.arange(0, 1), log)
 
 
 @triton.jit
