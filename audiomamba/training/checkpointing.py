@@ -91,7 +91,7 @@ def save_export(
     model: nn.Module,
     average: Average,
     description: dict[str, Any],
-    files: dict[str, Path],
+    files: dict[str, bytes],
 ) -> Path:
     """Write ``out/export``: averaged weights in bf16, ``config.json`` and ``files`` by name."""
     fresh, export = out / "export.new", out / "export"
@@ -99,8 +99,8 @@ def save_export(
     weights = {**model.state_dict(), **average.weights}
     write_shards(fresh, "model", {name: _stored(name, t) for name, t in weights.items()})
     write_config(fresh, description)
-    for name, file in files.items():
-        shutil.copyfile(file, fresh / name)
+    for name, contents in files.items():
+        (fresh / name).write_bytes(contents)
     shutil.rmtree(export, ignore_errors=True)
     os.replace(fresh, export)
     return export

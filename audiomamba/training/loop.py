@@ -19,6 +19,7 @@ from audiomamba.training.averaging import Average
 from audiomamba.training.checkpointing import Progress
 from audiomamba.training.config import RunConfig
 from audiomamba.training.gradients import FlatGradient
+from audiomamba.training.inheritance import Inheritance
 from audiomamba.training.objective import Batch, Objective
 from audiomamba.training.optimizers import Optimizer
 from audiomamba.training.parallel import Parallel
@@ -71,6 +72,7 @@ class Run:
         self._say = (say or _to_stderr) if parallel.first else _to_nobody
         self.out = Path(config.out)
         self.progress = Progress()
+        self._inheritance = Inheritance()
         started = time.monotonic() if started is None else started
         self._clock = Clock(config.budget_s, config.steps, config.reserve_s, started)
         self._idle = threading.Lock()
@@ -128,6 +130,7 @@ class Run:
 
     def _begin(self) -> None:
         folder = checkpointing.resume_folder(self.config.resume, self.out)
+        self._inheritance = Inheritance.of(folder)
         if folder is None:
             self.objective.begin()
         elif checkpointing.is_last(folder):
@@ -186,13 +189,11 @@ class Run:
         checkpointing.save_last(
             self.out, self.model, self.average, self.optimizer, self.progress, self._recipe
         )
-        checkpointing.save_export(
-            self.out,
-            self.model,
-            self.average,
+        description, files = self._inheritance.onto(
             {**self.objective.description, "training": to_mapping(self.progress)},
             self.objective.files,
         )
+        checkpointing.save_export(self.out, self.model, self.average, description, files)
         self._clock.keep_for_end(2 * (time.monotonic() - started) + 5)
 
     @contextmanager

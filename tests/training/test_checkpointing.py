@@ -83,13 +83,12 @@ def test_another_optimiser_or_shape_is_refused(tmp_path: Path, tiny_model: Make)
 def test_an_export_is_a_checkpoint_of_averaged_weights(tmp_path: Path, tiny_model: Make) -> None:
     model = tiny_model()
     average, _ = stepped(model)
-    (tmp_path / "t.model").write_bytes(b"pieces")
     folder = save_export(
         tmp_path,
         model,
         average,
         {"kind": "transcriber", "model": to_mapping(model.config)},
-        {"tokenizer.model": tmp_path / "t.model"},
+        {"tokenizer.model": b"pieces"},
     )
     assert read_config(folder)["kind"] == "transcriber"
     assert (folder / "tokenizer.model").read_bytes() == b"pieces"
