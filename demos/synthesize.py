@@ -47,13 +47,13 @@ if __name__ == "__main__":
     given = parser.parse_args()
     try:
         model = am.load(given.model)
-        words = model.start(labels=given.words.split(), speakers=[given.speaker])
-    except am.Error as error:
+        rate = model.sample_rate
+        words = model.start(labels=given.words.split(), speakers=[given.speaker]).next(rate)
+        sound = np.concatenate([spoken(word, rate // 10) for word in words])
+        print(picture(sound, rate))
+        if given.out:
+            soundfile.write(given.out, sound, rate)
+        else:
+            importlib.import_module("sounddevice").play(sound, rate, blocking=True)
+    except (am.Error, OSError, ImportError, TypeError, soundfile.SoundFileError) as error:
         parser.exit(1, f"{error}\n")
-    rate = model.sample_rate
-    sound = np.concatenate([spoken(word, rate // 10) for word in words.next(rate)])
-    print(picture(sound, rate))
-    if given.out:
-        soundfile.write(given.out, sound, rate)
-    else:
-        importlib.import_module("sounddevice").play(sound, rate, blocking=True)

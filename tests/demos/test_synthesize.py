@@ -1,7 +1,9 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import soundfile
 
 from tests.models.wave.tiny import tiny_checkpoint
@@ -25,12 +27,27 @@ def test_words_become_a_file_and_a_picture(tmp_path: Path) -> None:
     assert 0.3 < seconds <= 3.3
 
 
-def test_an_unknown_word_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["maybe"], "label 'maybe' is not known; there are yes, no, stop"),
+        (["yes", "--speaker", "eve"], "speaker 'eve' is not known; there are ann, bob"),
+        (["yes", "--model", "none"], "no model 'none'"),
+        (["yes", "-o", "none/a.wav"], "none/a.wav"),
+        (["yes", "-o", "a.what"], "a.what"),
+        (["yes"], "sounddevice"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(tmp_path: Path, arguments: list[str], says: str) -> None:
     model = tiny_checkpoint(tmp_path / "tiny")
-    command = [sys.executable, str(DEMO), "maybe", "--model", str(model)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == "label 'maybe' is not known; there are yes, no, stop\n"
+    (tmp_path / "sounddevice.py").write_text("raise ImportError('no sounddevice')")
+    command = [sys.executable, str(DEMO), "--model", str(model), *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert says in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_it_is_small() -> None:
