@@ -72,14 +72,32 @@ def test_a_bench_prints_a_table_or_a_line_a_contender(
         assert all(record["p10"] <= record["median"] <= record["p90"] for record in records)
     else:
         assert out[0].startswith("op on ") and "one thread" in out[0]
-        assert out[1].split()[:3] == ["8", "forward", "ours"] and out[1].endswith("x)")
+        assert out[1].split()[:3] == ["8", "forward", "ours"] and out[1].endswith("x")
 
 
-@pytest.mark.parametrize("op", ["conv", "norm", "lti"])
+@pytest.mark.parametrize("op", ["conv", "lti", "mamba3", "norm", "scan", "ssd"])
 def test_the_contenders_of_each_op_agree(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "CPU_ROUNDS", 2)
     bench = import_module(f"audiomamba.kernels.{op}.bench")
-    small = [c for c in bench.cases("cpu") if c.values < 100_000]
+    small = [c for c in bench.cases("cpu") if c.values < 200_000]
     assert len(small) >= 2
     for made in small:
         timing.measure(made, "cpu")  # raises where they do not
+
+
+def test_ours_is_held_to_the_definition_before_it_is_timed() -> None:
+    def never() -> Tensor:
+        raise AssertionError("was timed")
+
+    off = timing.Case("8", "step", {"ours": never}, 8, bound=1e-2, error=lambda: 2e-2)
+    with pytest.raises(ArithmeticError, match="off by 2.0e-02, at most 1e-02 is right"):
+        timing.measure(off, "cpu")
+
+
+def test_the_error_of_an_op_is_that_of_its_output_or_gradient() -> None:
+    def square(x: Tensor, implementation: str | None) -> Tensor:
+        return x**2 * (1.0 if implementation == "reference" else 1.01)
+
+    given = {"x": torch.arange(1.0, 5.0)}
+    for backward in (False, True):
+        assert timing.error_of(square, given, backward=backward) == pytest.approx(0.01, rel=1e-4)

@@ -1,7 +1,8 @@
 """How the ops' benches measure, and the table they print.
 
 All contenders of a case are measured in turns, so that a busy moment or a change of clocks hits all
-of them. They must agree first: a fast wrong answer is not timed.
+of them. They must be right and agree first: a fast wrong answer is not timed. Kernels are compiled
+before that, those of all cases at once.
 
 On a GPU a call is a replayed CUDA graph (launched from Python, small kernels measure Python), with
 the cache emptied before it, between two events. On a CPU it is CPU time of one thread.
@@ -15,11 +16,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Case", "Row", "main", "measure"]
+__all__ = ["Case", "Row", "error_of", "main", "measure"]
 
 Call = Callable[[], Tensor]
 ROUNDS = 20
@@ -39,6 +42,10 @@ class Case:
         values: Numbers that the output holds; on a CPU times are given for one of them.
         floor_bytes: That must move on a GPU, or None.
         bound: Relative error that contenders may differ by.
+        error: Ours against the definition in float64, on a part of the input; None where a
+            contender in ``calls`` does that.
+        floor_products: Multiply-adds on tensor cores that it takes, times two; the floor is the
+            greater of both.
     """
 
     name: str
@@ -47,6 +54,8 @@ class Case:
     values: int
     floor_bytes: int | None = None
     bound: float = 1e-3
+    error: Callable[[], float] | None = None
+    floor_products: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +81,59 @@ def main(op: str, cases: Callable[[str], Iterable[Case]]) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         torch.set_num_threads(1)
-    rate = copy_rate() if device == "cuda" else None
+    began = time.perf_counter()
+    given: Iterable[Case] = cases(device)
+    rate = products = None
+    if device == "cuda":
+        from audiomamba.kernels.launching import warmup
+
+        given = list(given)
+        warmed = warmup(*(next(iter(case.calls.values())) for case in given))
+        rate = copy_rate()
+        products = product_rate() if any(case.floor_products for case in given) else None
     if not as_json:
-        floor = f", copy {rate / 1e6:.2f} TB/s" if rate else ""
-        print(f"{op} on {_machine(device)}{floor}")
-    for case in cases(device):
-        row = measure(case, device, rate)
+        unit = "microseconds" if device == "cuda" else "CPU nanoseconds a value"
+        print(f"{op} on {_machine(device)}; {unit}, median [10th-90th percentile]")
+        if rate:
+            peak = f", products {products / 1e6:.0f} TFLOP/s" if products else ""
+            print(
+                f"copy {rate / 1e6:.2f} TB/s{peak}; {len(warmed.kernels)} kernels compiled in "
+                f"{warmed.seconds:.0f} s; then the share of the floor, and peers over ours"
+            )
+    for case in given:
+        row = measure(case, device, rate, products)
         print(_json(op, row, device) if as_json else _line(row), flush=True)
+    if device == "cuda" and not as_json:
+        print(f"{time.perf_counter() - began:.0f} s in all")
 
 
-def measure(case: Case, device: str, rate: float | None = None) -> Row:
-    """Time the contenders of a case; ``rate`` is the copy's, in bytes a microsecond.
+def measure(
+    case: Case, device: str, rate: float | None = None, products: float | None = None
+) -> Row:
+    """Time the contenders of a case.
 
     A peer that cannot run here is named on standard error and left out.
 
+    Args:
+        case: What to time.
+        device: ``cuda`` or ``cpu``.
+        rate: Bytes a microsecond that the device copies.
+        products: Operations a microsecond of its matrix products.
+
     Raises:
-        ArithmeticError: two of them do not agree.
+        ArithmeticError: ours is wrong, or two of them do not agree.
     """
+    error = 0.0 if case.error is None else case.error()
+    if not error <= case.bound:
+        raise ArithmeticError(
+            f"{case.name} {case.what}: off by {error:.1e}, at most {case.bound:.0e} is right"
+        )
     case = _agreeing(case)
     if device == "cuda":
         times = _gpu_microseconds({name: _captured(call) for name, call in case.calls.items()})
-        floor = case.floor_bytes / rate if rate and case.floor_bytes else None
+        floors = [case.floor_bytes / rate] if rate and case.floor_bytes else []
+        floors += [case.floor_products / products] if products else []
+        floor = max(floors, default=None)
         return Row(case, "us", times, floor)
     spreads = _cpu_nanoseconds(case.calls)
     scaled = {
@@ -107,6 +148,49 @@ def copy_rate() -> float:
     source = torch.empty(FLUSH_BYTES // 4, device="cuda")
     _, median, _ = _gpu_microseconds({"copy": source.clone})["copy"]
     return 2 * source.nbytes / median
+
+
+def product_rate() -> float:
+    """Multiplications and additions a microsecond of a device's own bfloat16 product."""
+    side = 8192
+    a = torch.randn(side, side, device="cuda", dtype=torch.bfloat16)
+    _, median, _ = _gpu_microseconds({"product": partial(torch.mm, a, a)})["product"]
+    return 2 * side**3 / median
+
+
+def error_of(
+    run: Callable[..., Tensor], given: Mapping[str, Any], *, backward: bool = False
+) -> float:
+    """How far ``run`` with its own implementation is from its reference in float64 on a CPU.
+
+    Args:
+        run: Takes the tensors of ``given`` and ``implementation`` by name.
+        given: Its arguments, few enough for a loop over time; NamedTuples of tensors pass too.
+        backward: Compare the gradient of the first argument instead of the output.
+
+    Returns:
+        Relative error.
+    """
+    results = []
+    for name in (None, "reference"):
+        args = {k: _moved(v, name is not None) for k, v in given.items()}
+        first = next(iter(args))
+        args[first] = args[first].detach().requires_grad_(backward)
+        with torch.set_grad_enabled(backward):
+            out = run(**args, implementation=name)
+        if backward:
+            (out,) = torch.autograd.grad(out.sum(), args[first])
+        results.append(out.detach().double().cpu())
+    got, want = results
+    return float(torch.linalg.vector_norm(got - want) / torch.linalg.vector_norm(want))
+
+
+def _moved(value: Any, wide: bool) -> Any:
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_moved(v, wide) for v in value))
+    if not wide or not isinstance(value, Tensor):
+        return value
+    return value.detach().cpu().double() if value.is_floating_point() else value.cpu()
 
 
 def _agreeing(case: Case) -> Case:
@@ -180,22 +264,24 @@ def _spread(times: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _line(row: Row) -> str:
-    ours, *peers = ((name, median) for name, (_, median, _) in row.times.items())
-    share = f" ({row.floor / ours[1]:4.0%} of floor)" if row.floor else ""
-    cells = [f"{ours[0]} {ours[1]:9.2f} {row.unit}{share}"]
-    cells += [f"{name} {median:9.2f} ({median / ours[1]:.2f}x)" for name, median in peers]
-    return f"{row.case.name:>22} {row.case.what:8} " + "   ".join(cells)
+    ours, *peers = row.times.items()
+    name, (low, median, high) = ours
+    share = f" {row.floor / median:4.0%}" if row.floor else ""
+    cells = [f"{name} {median:8.2f} [{low:.2f}-{high:.2f}]{share}"]
+    cells += [f"{peer} {time:8.2f} {time / median:5.2f}x" for peer, (_, time, _) in peers]
+    return f"{row.case.name:>24} {row.case.what:8} " + " | ".join(cells)
 
 
 def _json(op: str, row: Row, device: str) -> str:
     lines = []
+    _, ours, _ = next(iter(row.times.values()))
     for name, (low, median, high) in row.times.items():
         lines.append(
             json.dumps(
                 {
                     "op": op, "case": row.case.name, "what": row.case.what, "contender": name,
                     "unit": row.unit, "median": round(median, 4), "p10": round(low, 4),
-                    "p90": round(high, 4),
+                    "p90": round(high, 4), "over_ours": round(median / ours, 4),
                     "share_of_floor": round(row.floor / median, 4) if row.floor else None,
                     "machine": _machine(device),
                 }

@@ -1,6 +1,6 @@
 """Time the convolution: ``python -m audiomamba.kernels.conv.bench [--json]``.
 
-On a GPU: bfloat16, beside PyTorch's depthwise convolution, the same under ``torch.compile``, and
+On a GPU: bfloat16, beside PyTorch's depthwise convolution, the same under ``torch.compile`` in the first case, and
 causal-conv1d where it is installed. Elsewhere: float32, beside PyTorch and the reference.
 """
 
@@ -61,11 +61,9 @@ def _contenders(case: Case, gpu: bool) -> dict[str, Callable[..., Tensor]]:
         # The reference is a loop over time; of the longer cases it would measure only patience.
         slow = {"reference": partial(ours, implementation="reference")} if case.T <= 64 else {}
         return {"ours": ours, "torch": torchs, **slow}
-    runs: dict[str, Callable[..., Tensor]] = {
-        "ours": ours,
-        "torch": torchs,
-        "compiled": torch.compile(torchs, dynamic=False),
-    }
+    runs: dict[str, Callable[..., Tensor]] = {"ours": ours, "torch": torchs}
+    if case is GPU_CASES[0]:  # each takes the compiler some seconds
+        runs["compiled"] = torch.compile(torchs, dynamic=False)
     if find_spec("causal_conv1d") is not None and case.K <= 4:  # it has kernels for 2 to 4 taps
         peer = import_module("causal_conv1d").causal_conv1d_fn
         runs["causal-conv1d"] = partial(_peer, peer, case.activation)

@@ -45,14 +45,23 @@ BOUNDS: Final = {
 
 
 def inputs(
-    case: Case, *, dtype: torch.dtype = torch.float32, device: str = "cpu", seed: int = 0
+    case: Case,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    seed: int = 0,
+    there: bool = False,
 ) -> dict[str, Any]:
-    """Draw the arguments of ``mamba3`` for a case, the same numbers on every device."""
-    draw = torch.Generator().manual_seed(seed)
+    """Draw the arguments of ``mamba3`` for a case, the same numbers on every device.
+
+    ``there`` draws them on the device: quickly, and others.
+    """
+    source = device if there else "cpu"
+    draw = torch.Generator(source).manual_seed(seed)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
 
     def normal(*shape: int, of: torch.dtype = dtype) -> Tensor:
-        return torch.randn(shape, generator=draw).to(device, of)
+        return torch.randn(shape, generator=draw, device=source).to(device, of)
 
     rows, steps, heads = case.B, case.T, case.H
     given: dict[str, Any] = {
@@ -69,7 +78,7 @@ def inputs(
         given["z"] = normal(rows, steps, heads, case.P)
         given["delta_bias"] = normal(heads, of=wide) * 0.3
         given["initial_state"] = Mamba3State(
-            torch.rand(rows, heads, case.R, generator=draw).to(device, wide),
+            torch.rand(rows, heads, case.R, generator=draw, device=source).to(device, wide),
             normal(rows, heads, case.P, case.N, of=wide),
             normal(rows, heads, case.N, of=wide),
             normal(rows, heads, case.P, of=wide),

@@ -1,122 +1,160 @@
-"""Time the scan: ``python -m audiomamba.kernels.scan.bench``.
+"""Time the scan: ``python -m audiomamba.kernels.scan.bench [--json]``.
 
-On a GPU: microseconds of the forward, and of forward and backward, of the shapes in
-``cases.SPEED``, beside the floor, which is the bytes that must move at the speed of a device
-copy. Elsewhere: the CPU path beside the reference, in CPU time of one thread.
+On a GPU: bfloat16 beside float32 weights, the shapes of ``cases.SPEED`` with time contiguous and
+the first also with channels contiguous, next to mamba-ssm where it is installed; then the step.
+Elsewhere: float32, beside the reference.
 """
 
-import platform
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from audiomamba.kernels.scan import op, scan
+from audiomamba.kernels import timing
+from audiomamba.kernels.scan import scan, scan_step_
 from audiomamba.kernels.scan.cases import SPEED, Case, Speed, inputs
 
-__all__ = ["main"]
+__all__ = ["cases"]
 
 CPU_CASES = (
     Case(B=4, T=512, D=512, N=16),
     Case(B=1, T=8, D=768, N=16),
     Case(B=8, T=8, D=768, N=16),
 )
+STEP_ROWS = {"cuda": (1, 64, 256, 1024, 4096), "cpu": (1, 8)}
+STEP_WIDTH, STATES = {"cuda": 1536, "cpu": 768}, 16
+TIMED = ("u", "delta", "B", "C", "z")
 
 
-def main() -> None:
-    """Print one line a case."""
-    if torch.cuda.is_available():
-        _gpu()
+def cases(device: str) -> Iterator[timing.Case]:
+    """All cases of a device: forward, both directions, and a frame of some streams."""
+    if device == "cuda":
+        for speed in SPEED:
+            case = Case(B=speed.B, T=speed.T, D=speed.D, N=speed.N, time_contiguous=True)
+            yield from _sequence(case, speed, device)
+        first = SPEED[0]
+        yield from _sequence(Case(B=first.B, T=first.T, D=first.D, N=first.N), first, device)
     else:
-        _cpu()
+        for case in CPU_CASES:
+            yield from _sequence(case, None, device)
+    for rows in STEP_ROWS[device]:
+        yield _step(rows, torch.float32, device)
+        if device == "cuda" and rows > 1:
+            yield _step(rows, torch.bfloat16, device)
 
 
-def _gpu() -> None:
-    import triton
-
-    copied = torch.empty(1 << 28, device="cuda")
-    rate = 2 * copied.nbytes / _microseconds(lambda: copied.clone(), copied)  # bytes a µs
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, triton {triton.__version__}")
-    print(f"copy {rate / 1e6:.2f} TB/s; bfloat16 inputs, float32 A; microseconds, median of 20")
-    print(f"{'case':12} {'B, T, D, N':>20} {'layout':>9} {'forward':>14} {'both':>14}")
-    for speed in SPEED:
-        for time_contiguous in (True, False):
-            args = _arguments(speed, time_contiguous)
-            forward = _microseconds(partial(op.scan_forward, *args, False, "gpu"), copied)
-            both = _microseconds(partial(_both, args), copied)
-            shape = f"{speed.B}, {speed.T}, {speed.D}, {speed.N}"
-            cells = [
-                f"{took:7.0f} ({speed.floor_bytes(backward) / rate / took:4.0%})"
-                for backward, took in ((False, forward), (True, both))
-            ]
-            layout = "time" if time_contiguous else "channels"
-            print(f"{speed.name:12} {shape:>20} {layout:>9} {cells[0]:>14} {cells[1]:>14}")
-
-
-def _arguments(speed: Speed, time_contiguous: bool) -> list[Any]:
-    case = Case(B=speed.B, T=speed.T, D=speed.D, N=speed.N, time_contiguous=time_contiguous)
-    given = inputs(case, dtype=torch.bfloat16, device="cuda")
-    names = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state", "resets")
-    return [given.get(name) for name in (*names, "cu_seqlens", "softplus", "reverse")]
-
-
-def _both(args: list[Any]) -> None:
-    out, _, kept = op.scan_forward(*args, True, "gpu")
-    # The output stands in for its gradient: same shape, dtype and layout.
-    op.scan_backward(out, None, kept, *args, "gpu")
+def _sequence(case: Case, speed: Speed | None, device: str) -> Iterator[timing.Case]:
+    gpu = device == "cuda"
+    dtype = torch.bfloat16 if gpu else torch.float32
+    given = inputs(case, dtype=dtype, device=device, there=gpu)
+    # The part that is held to the definition.
+    small = inputs(replace(case, B=1, T=70, D=40), dtype=dtype, device=device)
+    runs: dict[str, Callable[..., Tensor]] = {"ours": _ours}
+    if not gpu:
+        runs["reference"] = partial(_ours, implementation="reference")
+    elif find_spec("mamba_ssm") is not None:
+        peer = import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
+        runs["mamba-ssm"] = partial(_peer, peer)
+    layout = "" if case.time_contiguous or not gpu else ", ch."
+    name = f"{case.B}, {case.T}, {case.D}, N {case.N}{layout}"
+    values = case.B * case.T * case.D * (1 if gpu else case.N)
+    bound = 2e-2 if gpu else 1e-4
+    for backward in (False, True):
+        run = _both if backward else _forward
+        yield timing.Case(
+            name,
+            "both" if backward else "forward",
+            {who: partial(run, op, given) for who, op in runs.items()},
+            values,
+            speed.floor_bytes(backward) if speed else None,
+            bound,
+            partial(timing.error_of, _ours, small, backward=backward),
+        )
 
 
-def _microseconds(call: Callable[[], object], flush: Tensor) -> float:
-    """Median time on the GPU, the cache emptied before each run by writing to ``flush``."""
-    for _ in range(3):
-        call()
-    took: list[float] = []
-    for _ in range(20):
-        flush.zero_()
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        call()
-        end.record()
-        end.synchronize()
-        took.append(start.elapsed_time(end) * 1e3)
-    return statistics.median(took)
+def _step(rows: int, pool_dtype: torch.dtype, device: str) -> timing.Case:
+    gpu = device == "cuda"
+    width = STEP_WIDTH[device]
+    dtype = torch.bfloat16 if gpu else torch.float32
+    given = inputs(Case(B=rows, T=1, D=width, N=STATES), dtype=dtype, device=device, there=gpu)
+    del given["initial_state"], given["reverse"]
+    given |= {name: given[name][:, 0] for name in TIMED}
+    slots = torch.randperm(rows, device=device) + 1
+    calls: dict[str, Callable[[], Tensor]] = {}
+    for name in (None, "reference") if rows <= 64 else (None,):
+        pool = torch.zeros(rows + 1, width, STATES, device=device, dtype=pool_dtype)
+        calls[name or "ours"] = partial(
+            scan_step_, **given, pool=pool, slots=slots, implementation=name
+        )
+    if gpu:
+        # The reference is a loop over rows on the host: it judges, and is not timed.
+        reference = calls.pop("reference", None)
+        if find_spec("mamba_ssm") is not None:
+            calls["mamba-ssm"] = _peer_step(given, rows, width, pool_dtype, slots)
+    error = partial(_differs, dict(calls), reference) if gpu and reference else None
+    moved = 2 * rows * width * STATES * (2 if pool_dtype == torch.bfloat16 else 4)
+    return timing.Case(
+        f"{rows} x {width}, N {STATES}, {str(pool_dtype).removeprefix('torch.')}",
+        "step",
+        calls,
+        rows * width,
+        moved + 8 * rows * width,
+        2e-2 if gpu else 1e-4,
+        error,
+    )
 
 
-def _cpu() -> None:
-    torch.set_num_threads(1)
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}")
-    print(f"{'B, T, D, N':>16} {'':>8} {'cpu ns':>8} {'reference ns':>13} {'ratio':>6}")
-    for case in CPU_CASES:
-        given = inputs(case)
-        values = case.B * case.T * case.D * case.N
-        for backward in (False, True):
-            if backward:
-                given["u"].requires_grad_()
-            cpu, reference = (
-                _nanoseconds(given, name, backward) / values for name in ("cpu", "reference")
-            )
-            shape, what = (
-                f"{case.B}, {case.T}, {case.D}, {case.N}",
-                "both" if backward else "forward",
-            )
-            print(f"{shape:>16} {what:>8} {cpu:8.2f} {reference:13.2f} {reference / cpu:6.2f}")
+def _differs(calls: dict[str, Callable[[], Tensor]], reference: Callable[[], Tensor]) -> float:
+    got, want = calls["ours"]().double(), reference().double()
+    return float(torch.linalg.vector_norm(got - want) / torch.linalg.vector_norm(want))
 
 
-def _nanoseconds(given: dict[str, Any], implementation: str, backward: bool) -> float:
-    """Median CPU time of a call."""
-    took = []
-    for _ in range(4):
-        start = time.process_time_ns()
-        out, _ = scan(**given, implementation=implementation)
-        if backward:
-            torch.autograd.grad(out.sum(), given["u"])
-        took.append(time.process_time_ns() - start)
-    return statistics.median(took[1:])
+def _ours(**given: Any) -> Tensor:
+    return scan(**given)[0]
+
+
+def _peer(run: Callable[..., Tensor], **given: Any) -> Tensor:
+    B, C = (given[name].permute(0, 2, 3, 1) for name in ("B", "C"))
+    out = run(
+        given["u"].mT, given["delta"].mT, given["A"], B, C, given["D"], z=given["z"].mT,
+        delta_bias=given["delta_bias"], delta_softplus=True,
+    )  # fmt: skip
+    return out.mT
+
+
+def _peer_step(
+    given: dict[str, Any], rows: int, width: int, dtype: torch.dtype, slots: Tensor
+) -> Callable[[], Tensor]:
+    update = import_module("mamba_ssm.ops.triton.selective_state_update").selective_state_update
+    pool = torch.zeros(rows + 1, width, STATES, device="cuda", dtype=dtype)
+    return partial(
+        update, pool, given["u"], given["delta"], given["A"], given["B"][:, 0], given["C"][:, 0],
+        given["D"], given["z"], given["delta_bias"], dt_softplus=True,
+        state_batch_indices=slots.int(),
+    )  # fmt: skip
+
+
+def _forward(run: Callable[..., Tensor], given: dict[str, Any]) -> Tensor:
+    given = {name: x for name, x in given.items() if name != "initial_state"}
+    with torch.no_grad():
+        return run(**given)
+
+
+def _both(run: Callable[..., Tensor], given: dict[str, Any]) -> Tensor:
+    leaves = {
+        name: x.detach().requires_grad_()
+        for name, x in given.items()
+        if isinstance(x, Tensor) and name != "initial_state"
+    }
+    rest = {name: x for name, x in given.items() if not isinstance(x, Tensor)}
+    out = run(**leaves, **rest)
+    return torch.autograd.grad(out, list(leaves.values()), given["u"])[0]
 
 
 if __name__ == "__main__":
-    main()
+    timing.main("scan", cases)

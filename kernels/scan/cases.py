@@ -102,17 +102,25 @@ SPEED: Final = (
 
 
 def inputs(
-    case: Case, *, dtype: torch.dtype = torch.float32, device: str = "cpu", seed: int = 0
+    case: Case,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    seed: int = 0,
+    there: bool = False,
 ) -> dict[str, Any]:
     """Draw the arguments of ``scan`` for a case, the same numbers on every device.
 
+    ``there`` draws them on the device: quickly, and others.
+
     Step sizes lie around 0.05, decays between −8 and 0; float64 asks for float64 throughout.
     """
-    draw = torch.Generator().manual_seed(seed)
+    source = device if there else "cpu"
+    draw = torch.Generator(source).manual_seed(seed)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
 
     def normal(*shape: int, of: torch.dtype = dtype) -> Tensor:
-        return torch.randn(shape, generator=draw).to(device, of)
+        return torch.randn(shape, generator=draw, device=source).to(device, of)
 
     def sequence() -> Tensor:
         if case.time_contiguous:
@@ -123,7 +131,7 @@ def inputs(
     given: dict[str, Any] = {
         "u": sequence(),
         "delta": sequence() - 3 if case.softplus else sequence().abs() * 0.1,
-        "A": -torch.rand(case.D, case.N, generator=draw).to(device, wide) * 8,
+        "A": -torch.rand(case.D, case.N, generator=draw, device=source).to(device, wide) * 8,
         "B": normal(case.B, case.T, case.G, case.N),
         "C": normal(case.B, case.T, case.G, case.N),
         "softplus": case.softplus,

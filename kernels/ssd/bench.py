@@ -1,14 +1,11 @@
-"""Time the duality: ``python -m audiomamba.kernels.ssd.bench``.
+"""Time the duality: ``python -m audiomamba.kernels.ssd.bench [--json]``.
 
-On a GPU: microseconds of the forward, of forward and backward, and of the step, beside their
-floors and, where mamba-ssm is installed, its kernels. Elsewhere: the CPU path beside the
-reference, in CPU time of one thread.
+On a GPU: bfloat16, the shapes of ``cases.SPEED``, next to mamba-ssm where it is installed; then
+the step with pools of two dtypes. Elsewhere: float32, beside the reference.
 """
 
-import platform
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,153 +14,143 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiomamba.kernels.ssd import op, ssd, ssd_step_
+from audiomamba.kernels import timing
+from audiomamba.kernels.ssd import ssd, ssd_step_
 from audiomamba.kernels.ssd.cases import SPEED, Case, Speed, inputs
+from audiomamba.kernels.ssd.op import chunk_steps
 
-__all__ = ["main"]
+__all__ = ["cases"]
 
 CPU_CASES = (
     Case(B=2, T=512, H=8, P=64, N=128),
     Case(B=1, T=8, H=24, P=64, N=128),
     Case(B=8, T=1, H=24, P=64, N=128),
 )
-STEP_ROWS = (1, 64, 256, 1024)
+STEP = Case(T=1, H=24, P=64, N=128)
+STEP_ROWS = {"cuda": (1, 64, 256, 1024), "cpu": (1, 8)}
+TIMED = ("x", "delta", "B", "C", "z")
 
 
-def main() -> None:
-    """Print one line a case."""
-    if torch.cuda.is_available():
-        _gpu()
+def cases(device: str) -> Iterator[timing.Case]:
+    """All cases of a device: forward, both directions, and a frame of some streams."""
+    if device == "cuda":
+        for speed in SPEED:
+            case = Case(B=speed.B, T=speed.T, H=speed.H, P=speed.P, N=speed.N)
+            yield from _sequence(case, speed, device)
     else:
-        _cpu()
+        for case in CPU_CASES:
+            yield from _sequence(case, None, device)
+    for rows in STEP_ROWS[device]:
+        yield _step(rows, torch.float32, device)
+        if device == "cuda" and rows > 1:
+            yield _step(rows, torch.bfloat16, device)
 
 
-def _gpu() -> None:
-    import triton
-
-    copied = torch.empty(1 << 28, device="cuda")
-    rate = 2 * copied.nbytes / _microseconds(lambda: copied.clone(), copied)  # bytes a µs
-    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
-    flops = 2 * 8192**3 / _microseconds(lambda: a @ a, copied)  # operations a µs
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, triton {triton.__version__}")
-    print(f"copy {rate / 1e6:.2f} TB/s, products {flops / 1e6:.0f} TFLOP/s")
-    print("bfloat16 inputs; microseconds, median of 20; share of the greater of both floors")
-    print(f"{'case':12} {'B, T, H, P, N':>24} {'forward':>14} {'both':>14} {'mamba-ssm':>18}")
-    for speed in SPEED:
-        args = _arguments(speed)
-        forward = _microseconds(partial(op.ssd_forward, *args, False, "gpu"), copied)
-        both = _microseconds(partial(_both, args), copied)
-        shape = f"{speed.B}, {speed.T}, {speed.H}, {speed.P}, {speed.N}"
-        cells = []
-        for backward, took in ((False, forward), (True, both)):
-            floor = max(speed.floor_bytes(backward) / rate, speed.flops(64, backward) / flops)
-            cells.append(f"{took:7.0f} ({floor / took:4.0%})")
-        print(
-            f"{speed.name:12} {shape:>24} {cells[0]:>14} {cells[1]:>14} {_peer(args, copied):>18}"
+def _sequence(case: Case, speed: Speed | None, device: str) -> Iterator[timing.Case]:
+    gpu = device == "cuda"
+    dtype = torch.bfloat16 if gpu else torch.float32
+    given = inputs(case, dtype=dtype, device=device, there=gpu)
+    del given["initial_state"]
+    # The part that is held to the definition.
+    small = inputs(replace(case, B=1, T=70, H=2), dtype=dtype, device=device)
+    runs: dict[str, Callable[..., Tensor]] = {"ours": _ours}
+    if not gpu:
+        runs["reference"] = partial(_ours, implementation="reference")
+    elif find_spec("mamba_ssm") is not None:
+        peer = import_module("mamba_ssm.ops.triton.ssd_combined").mamba_chunk_scan_combined
+        runs["mamba-ssm"] = partial(_peer, peer)
+    for backward in (False, True):
+        run = _both if backward else _forward
+        products = speed.flops(chunk_steps(given["x"], given["B"]), backward) if speed else 0
+        yield timing.Case(
+            f"{case.B}, {case.T}, {case.H} x {case.P}, N {case.N}",
+            "both" if backward else "forward",
+            {who: partial(run, op, given) for who, op in runs.items()},
+            case.B * case.T * case.H * case.P,
+            speed.floor_bytes(backward) if speed else None,
+            2e-2 if gpu else 1e-4,
+            partial(timing.error_of, _ours, small, backward=backward),
+            products,
         )
-    _steps(rate, copied)
 
 
-def _arguments(speed: Speed) -> list[Any]:
-    case = Case(B=speed.B, T=speed.T, H=speed.H, P=speed.P, N=speed.N)
-    given = inputs(case, dtype=torch.bfloat16, device="cuda")
-    names = ("x", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state", "resets")
-    args = [given.get(name) for name in (*names, "cu_seqlens")]
-    args[5] = given["D"][:, None].expand(speed.H, speed.P)
-    return [*args, True, *case.limit]
+def _step(rows: int, pool_dtype: torch.dtype, device: str) -> timing.Case:
+    gpu = device == "cuda"
+    dtype = torch.bfloat16 if gpu else torch.float32
+    given = inputs(replace(STEP, B=rows), dtype=dtype, device=device, there=gpu)
+    del given["initial_state"]
+    given |= {name: given[name][:, 0] for name in TIMED}
+    slots = torch.randperm(rows, device=device) + 1
+
+    def pool() -> Tensor:
+        shape = (rows + 1, STEP.H, STEP.P, STEP.N)
+        return torch.zeros(shape, device=device, dtype=pool_dtype)
+
+    calls: dict[str, Callable[[], Tensor]] = {
+        "ours": partial(ssd_step_, **given, pool=pool(), slots=slots)
+    }
+    reference = partial(
+        ssd_step_, **given, pool=pool(), slots=slots, implementation="reference"
+    )  # a loop over the rows: where there are few it judges
+    error = None
+    if not gpu:
+        calls["reference"] = reference
+    elif rows <= 64:
+        error = partial(_differs, calls["ours"], reference)
+    if gpu and find_spec("mamba_ssm") is not None:
+        calls["mamba-ssm"] = _peer_step(given, pool(), slots)
+    moved = 2 * rows * STEP.H * STEP.P * STEP.N * (2 if pool_dtype == torch.bfloat16 else 4)
+    return timing.Case(
+        f"{rows} x {STEP.H} x {STEP.P}, N {STEP.N}, {str(pool_dtype).removeprefix('torch.')}",
+        "step",
+        calls,
+        rows * STEP.H * STEP.P,
+        moved,
+        2e-2 if gpu else 1e-4,
+        error,
+    )
 
 
-def _both(args: list[Any]) -> None:
-    out, _, kept = op.ssd_forward(*args, True, "gpu")
-    # The output stands in for its gradient: same shape, dtype and layout.
-    op.ssd_backward(out, None, kept, *args, "gpu")
+def _differs(ours: Callable[[], Tensor], reference: Callable[[], Tensor]) -> float:
+    got, want = ours().double(), reference().double()
+    return float(torch.linalg.vector_norm(got - want) / torch.linalg.vector_norm(want))
 
 
-def _peer(args: list[Any], flush: Tensor) -> str:
-    """Forward, and forward and backward, of mamba-ssm's kernels, if they are installed."""
-    if find_spec("mamba_ssm") is None:
-        return "not installed"
-    peer = import_module("mamba_ssm.ops.triton.ssd_combined").mamba_chunk_scan_combined
-    x, delta, A, B, C, D, z, bias, state, _, _, softplus, *_ = args
-    leaves = [v.detach().requires_grad_() for v in (x, delta, B, C, z)]
+def _ours(**given: Any) -> Tensor:
+    return ssd(**given)[0]
 
-    def forward() -> Tensor:
-        x, delta, B, C, z = leaves
-        out: Tensor = peer(
-            x, delta, A, B, C, 256, D[:, 0], z, bias, initial_states=state, dt_softplus=softplus
-        )
-        return out
 
-    def both() -> None:
-        torch.autograd.grad(forward(), leaves, x)
+def _peer(run: Callable[..., Tensor], **given: Any) -> Tensor:
+    return run(
+        given["x"], given["delta"], given["A"], given["B"], given["C"], 256, given["D"],
+        given["z"], given["delta_bias"], dt_softplus=True,
+    )  # fmt: skip
 
+
+def _peer_step(given: dict[str, Any], pool: Tensor, slots: Tensor) -> Callable[[], Tensor]:
+    update = import_module("mamba_ssm.ops.triton.selective_state_update").selective_state_update
+    H, P, N = STEP.H, STEP.P, STEP.N
+    delta, D, bias = (given[name][..., None] for name in ("delta", "D", "delta_bias"))
+    return partial(
+        update, pool, given["x"], delta.expand(-1, H, P), given["A"][:, None, None].expand(H, P, N),
+        given["B"], given["C"], D.expand(H, P), given["z"], bias.expand(H, P), dt_softplus=True,
+        state_batch_indices=slots.int(),
+    )  # fmt: skip
+
+
+def _forward(run: Callable[..., Tensor], given: dict[str, Any]) -> Tensor:
     with torch.no_grad():
-        alone = _microseconds(forward, flush)
-    return f"{alone:.0f} / {_microseconds(both, flush):.0f}"
+        return run(**given)
 
 
-def _steps(rate: float, flush: Tensor) -> None:
-    print(f"{'step, rows':>12} {'fp32 pool':>16} {'bf16 pool':>16}   24 x 64 x 128 states a row")
-    for rows in STEP_ROWS:
-        case = Case(B=rows, T=1, H=24, P=64, N=128)
-        given = inputs(case, dtype=torch.bfloat16, device="cuda")
-        del given["initial_state"]
-        for name in ("x", "delta", "z", "B", "C"):
-            given[name] = given[name][:, 0]
-        slots = torch.randperm(rows, device="cuda") + 1
-        cells = []
-        for dtype in (torch.float32, torch.bfloat16):
-            pool = torch.zeros(rows + 1, case.H, case.P, case.N, device="cuda", dtype=dtype)
-            took = _microseconds(partial(ssd_step_, pool=pool, slots=slots, **given), flush)
-            cells.append(f"{took:8.1f} ({2 * pool.nbytes / rate / took:4.0%})")
-        print(f"{rows:>12} {cells[0]:>16} {cells[1]:>16}")
-
-
-def _microseconds(call: Callable[[], object], flush: Tensor) -> float:
-    """Median time on the GPU, the cache emptied before each run by writing to ``flush``."""
-    for _ in range(3):
-        call()
-    took: list[float] = []
-    for _ in range(20):
-        flush.zero_()
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        call()
-        end.record()
-        end.synchronize()
-        took.append(start.elapsed_time(end) * 1e3)
-    return statistics.median(took)
-
-
-def _cpu() -> None:
-    torch.set_num_threads(1)
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}")
-    print("CPU nanoseconds of one thread per step, head and channel (B x T x H x P)")
-    print(f"{'B, T, H, P, N':>20} {'':>8} {'cpu':>8} {'reference':>10} {'ratio':>6}")
-    for case in CPU_CASES:
-        given = inputs(case)
-        values = case.B * case.T * case.H * case.P
-        for backward in (False, True):
-            given["x"].requires_grad_(backward)
-            cpu, reference = (
-                _nanoseconds(given, name, backward) / values for name in ("cpu", "reference")
-            )
-            shape = f"{case.B}, {case.T}, {case.H}, {case.P}, {case.N}"
-            what = "both" if backward else "forward"
-            print(f"{shape:>20} {what:>8} {cpu:8.1f} {reference:10.1f} {reference / cpu:6.2f}")
-
-
-def _nanoseconds(given: dict[str, Any], implementation: str, backward: bool) -> float:
-    """Median CPU time of a call."""
-    took = []
-    for _ in range(4):
-        start = time.process_time_ns()
-        out, _ = ssd(**given, implementation=implementation)
-        if backward:
-            torch.autograd.grad(out.sum(), given["x"])
-        took.append(time.process_time_ns() - start)
-    return statistics.median(took[1:])
+def _both(run: Callable[..., Tensor], given: dict[str, Any]) -> Tensor:
+    leaves = {
+        name: x.detach().requires_grad_() for name, x in given.items() if isinstance(x, Tensor)
+    }
+    rest = {name: x for name, x in given.items() if not isinstance(x, Tensor)}
+    out = run(**leaves, **rest)
+    return torch.autograd.grad(out, list(leaves.values()), given["x"])[0]
 
 
 if __name__ == "__main__":
-    main()
+    timing.main("ssd", cases)
