@@ -3,7 +3,7 @@
 All recordings lie one behind the other in one tensor of classes; a batch is one gather. A row goes
 on in its recording over ``carry`` steps, so that the state can be handed on (truncated
 backpropagation through time). What is not recording is silence, of which the part right after the
-recording counts: a model that is to fall silent must have learnt it.
+recording counts (``tail_weight``): a model that is to fall silent must have learnt it.
 """
 
 import math
@@ -32,7 +32,7 @@ class WaveBatch(NamedTuple):
 
     inputs: Tensor  # (B, T) int64: the sample before each target
     targets: Tensor  # (B, T) int64
-    counted: Tensor  # (B, T) float32: 1 where the target counts
+    counted: Tensor  # (B, T) float32: how much the target counts, 0 to 1
     labels: Tensor  # (B,) int64, NOBODY where not told
     speakers: Tensor  # (B,) int64
     fresh: bool
@@ -136,7 +136,9 @@ class Crops:
             place = begin[:, None] + steps
             codes = self._classes(starts, sizes, place)
         end = sizes + round(data.tail_s * self._rate)
-        counted = ((place >= 0) & (place < end[:, None]))[:, 1:].float()
+        own = place[:, 1:]
+        weight = torch.where(own < sizes[:, None], 1.0, data.tail_weight)
+        counted = weight * ((own >= 0) & (own < end[:, None]))
         seconds = data.batch * data.length / self._rate
         return WaveBatch(codes[:, :-1], codes[:, 1:], counted, labels, speakers, fresh, seconds)
 

@@ -60,6 +60,7 @@ class WaveDataConfig:
     batch: int = 64  # rows
     lead_s: float = 0.05  # most silence before a recording
     tail_s: float = 0.1  # silence after a recording that the model shall learn
+    tail_weight: float = 1.0  # of a sample of it in the loss; silence is soon learnt, words are not
     gain_db: float = 0.0  # loudness is drawn within plus and minus this
     speed: float = 0.0  # speed is drawn within one plus and minus this
     drop_label: float = 0.1  # share of rows that are not told what is said
@@ -69,7 +70,7 @@ class WaveDataConfig:
         for name in ("length", "carry", "batch", "held_out_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"data.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("drop_label", "drop_speaker", "peak"):
+        for name in ("drop_label", "drop_speaker", "peak", "tail_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"data.{name} must be in 0..1, got {getattr(self, name)}")
         if not 0 <= self.speed < 0.5:

@@ -43,6 +43,13 @@ def test_a_short_recording_is_followed_by_silence_of_which_a_part_counts() -> No
     assert batch.seconds == 6 * 48 / RATE
 
 
+def test_the_silence_after_a_recording_may_count_less() -> None:
+    batch = crops(take(RAMP[:20]), tail_s=5 / RATE, tail_weight=0.25).batch(0)
+    assert batch.counted[0].tolist() == [1] * 20 + [0.25] * 5 + [0] * 23
+    made = crops(take(), take(RAMP[:20]), carry=2, length=16, speed=0.1, tail_weight=0.25)
+    assert {0.25, 1.0} <= set(made.batch(1).counted.unique().tolist()) <= {0.0, 0.25, 1.0}
+
+
 def test_a_lead_of_silence_does_not_count() -> None:
     batch = crops(take(RAMP[:20]), lead_s=0.02).batch(3)
     for targets, counted in zip(batch.targets, batch.counted, strict=True):
