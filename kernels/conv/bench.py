@@ -1,7 +1,8 @@
 """Time the convolution: ``python -m audiomamba.kernels.conv.bench [--json]``.
 
-On a GPU: bfloat16, beside PyTorch's depthwise convolution, the same under ``torch.compile`` in the first case, and
-causal-conv1d where it is installed. Elsewhere: float32, beside PyTorch and the reference.
+On a GPU: bfloat16, beside PyTorch's depthwise convolution, in the first case also under
+``torch.compile``, and causal-conv1d where it is installed. Elsewhere: float32, beside PyTorch and
+the reference.
 """
 
 from collections.abc import Callable, Iterator

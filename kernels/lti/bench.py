@@ -2,8 +2,9 @@
 
 Beside the published method in plain PyTorch: the kernel as a Vandermonde product, the convolution
 by FFT (Gu et al., "On the Parameterization and Initialization of Diagonal State Space Models",
-2022, listing 1), which gives no state to go on from; in the first case on a GPU also under ``torch.compile``.
-Elsewhere also beside the reference. On a GPU inputs are bfloat16, on a CPU float32.
+2022, listing 1), which gives no state to go on from; in the first case on a GPU also under
+``torch.compile``. Elsewhere also beside the reference. On a GPU inputs are bfloat16, on a CPU
+float32.
 """
 
 from collections.abc import Callable, Iterator

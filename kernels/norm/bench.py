@@ -1,8 +1,8 @@
 """Time the norm: ``python -m audiomamba.kernels.norm.bench [--json]``.
 
 With a residual, as every block uses it. On a GPU: bfloat16 beside a float32 stream, next to
-PyTorch's ``rms_norm``, the same under ``torch.compile`` in the first case, and mamba-ssm's kernel where it is
-installed. Elsewhere: float32, beside PyTorch and the reference.
+PyTorch's ``rms_norm``, in the first case also under ``torch.compile``, and mamba-ssm's kernel where
+it is installed. Elsewhere: float32, beside PyTorch and the reference.
 """
 
 from collections.abc import Callable, Iterator
