@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from audiomamba.audio import files
 from audiomamba.audio.resample import Resampler
-from audiomamba.errors import ConfigError
+from audiomamba.errors import ConfigError, Error
 from audiomamba.models.listener import Listener
 from audiomamba.models.loading import load
 from audiomamba.models.wave.curves import Curve, draw
@@ -277,4 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Error as error:
+        sys.exit(f"examine: {error}")

@@ -7,15 +7,16 @@ Recordings of each speaker of the model, held out from its training, are heard a
 (*real*), as classes of samples at the model's rate (*resynthesised*: the best a perfect model could
 do), and as the model makes them when asked for the same words (*made*). The judges:
 
-- a classifier of our own, trained on recordings of all the *others* (classifier.py): trained once
-  in a minute a speaker, kept in ``--cache``; manifests of words that were joined help it;
+- two classifiers of our own (classifier.py), trained once in a minute each and kept in ``--cache``:
+  one on recordings of all the *others*, who cannot be pleased by copies, and one on the training
+  recordings of everybody, who knows more voices; manifests of words that were joined help both;
 - ``listen-en``, told nothing of which words may come;
 - pocketsphinx with a grammar of one word, and Whisper, where they are installed.
 
-It prints two tables: accuracy by judge, and by speaker the classifier's accuracies, the inception
-score of real and made recordings, and the Fréchet distance of the features of made and of training
-recordings to real held-out ones. The features are our own: figures of other papers are not on the
-same scale.
+It prints two tables: accuracy by judge, and by speaker what the second classifier makes of it: its
+accuracy, the inception score, and the Fréchet distance of the features to those of real held-out
+recordings; ``floor`` is that distance for training recordings. The features are our own: figures
+of other papers are not on the same scale.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiomamba.audio.mulaw import expand
-from audiomamba.errors import ConfigError
+from audiomamba.errors import ConfigError, Error
 from audiomamba.models.loading import load
 from audiomamba.models.wave.synthesizer import Synthesizer
 from audiomamba.training.peers import Recognize, faster_whisper, ours
@@ -45,7 +46,8 @@ from audiomamba.training.wave.takes import Sound, Take, numbers, read_sounds, ta
 __all__ = ["Heard", "frechet_distance", "inception_score", "main", "recordings_of", "tables"]
 
 Samples = NDArray[np.float32]
-REAL, AGAIN, OWN = "real", "resynthesised", "classifier, trained on the others"
+REAL, AGAIN = "real", "resynthesised"
+OTHERS, ALL = "classifier that knows the other speakers", "classifier that knows all speakers"
 
 
 @dataclass(slots=True)
@@ -184,6 +186,19 @@ def _recognisers(options: argparse.Namespace, labels: Sequence[str]) -> dict[str
     return found
 
 
+def _listened(
+    recognize: Recognize, heard: Sequence[Heard], sources: Sequence[str], most: int, rate: int
+) -> dict[str, float]:
+    """Accuracy of a recogniser by source, over ``most`` recordings of each speaker."""
+    found = {}
+    for source in sources:
+        parts = [one.some(most) for one in heard if one.source == source]
+        sounds = [sound for part in parts for sound in part.sounds]
+        labels = [label for part in parts for label in part.labels]
+        found[source] = heard_right(recognize, sounds, labels, rate)
+    return found
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m audiomamba.training.wave.judge",
@@ -232,29 +247,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     speakers = [name for name in options.speakers or model.config.speakers if name in recorded]
     if not speakers:
         raise ConfigError(f"judge: no held-out recordings of {', '.join(model.config.speakers)}")
-    rows, heard = [], []
+
+    def trained(on: Sequence[Take]) -> Judge:
+        return kept_judge(on, labels, rate, options.cache, steps=options.steps, seed=options.seed)
+
+    rows, stranger, heard = [], [], []
     for speaker in speakers:
         own = recordings_of(
             speaker, sounds, model, data,
             each=options.each, temperatures=options.temperatures, seed=options.seed,
         )  # fmt: skip
-        others = [take for take in takes if take.speaker != speaker]
-        judge = kept_judge(
-            others, labels, rate, options.cache, steps=options.steps, seed=options.seed
-        )
         known = [take for take in takes if take.speaker == speaker and not take.held_out]
-        rows.append(by_classifier(judge, own, known))
+        others = [take for take in takes if take.speaker != speaker]
+        stranger.append(by_classifier(trained(others), own, ()))
+        rows.append(by_classifier(trained([t for t in takes if not t.held_out]), own, known))
         heard += own
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     sources = [one.source for one in heard[: len(heard) // len(speakers)]]
-    accuracies = {OWN: {source: _mean(rows, source) for source in sources}}
+    accuracies = {
+        name: {source: _mean(found, source) for source in sources}
+        for name, found in ((OTHERS, stranger), (ALL, rows))
+    }
     for name, recognize in _recognisers(options, labels).items():
-        accuracies[name] = {}
-        for source in sources:
-            parts = [one.some(options.most) for one in heard if one.source == source]
-            sounded = [sound for part in parts for sound in part.sounds]
-            said = [label for part in parts for label in part.labels]
-            accuracies[name][source] = heard_right(recognize, sounded, said, rate)
+        accuracies[name] = _listened(recognize, heard, sources, options.most, rate)
         print(json.dumps({name: accuracies[name]}), file=sys.stderr, flush=True)
     print(tables(accuracies, rows))
     if options.json:
@@ -263,4 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main()
+    try:
+        main()
+    except Error as error:
+        sys.exit(f"judge: {error}")

@@ -97,7 +97,7 @@ def test_made_real_and_resynthesised_words_are_judged_side_by_side(
     monkeypatch.setattr(judging, "load", lambda name: model)
     kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
     main([*command, "--json", str(tmp_path / "perfect.json")])
-    assert len(kept) == 2  # a classifier a speaker, trained once
+    assert len(kept) == 3  # a classifier a speaker, and one that knows all; trained once
     assert kept == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
 
     noise, perfect = (
@@ -105,9 +105,9 @@ def test_made_real_and_resynthesised_words_are_judged_side_by_side(
     )
     sources = ["real", "resynthesised", "made, temperature 0.8", "made, temperature 1"]
     for own in perfect["judges"], noise["judges"]:
-        assert [list(found) for found in own.values()] == [sources] * 3
-    classifier, right, deaf = perfect["judges"].values()
-    assert set(classifier.values()) == set(right.values()) == {1.0}
+        assert [list(found) for found in own.values()] == [sources] * 4
+    strangers, classifier, right, deaf = perfect["judges"].values()
+    assert set(strangers.values()) == set(classifier.values()) == set(right.values()) == {1.0}
     assert set(deaf.values()) == {1 / 3}
     assert noise["judges"]["perfect"]["made, temperature 1"] < 0.8
     assert noise["judges"]["perfect"]["resynthesised"] == 1.0
