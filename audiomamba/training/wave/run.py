@@ -10,9 +10,10 @@ import torch
 
 from audiomamba.config import to_mapping
 from audiomamba.errors import ConfigError
+from audiomamba.models.checkpoint_files import read_config
 from audiomamba.models.wave.model import Wave
 from audiomamba.models.wave.statistics import SoundStatistics, measure
-from audiomamba.training.checkpointing import Progress
+from audiomamba.training.checkpointing import Progress, resume_folder
 from audiomamba.training.loop import Run
 from audiomamba.training.parallel import Parallel
 from audiomamba.training.wave.batches import Crops
@@ -90,8 +91,10 @@ def prepare(config: WaveExperiment, takes: Sequence[Take], parallel: Parallel) -
     """Model, batches and measure of an experiment over ``takes``."""
     model, data, train = config.model, config.data, config.train
     trained = [take for take in takes if not take.held_out]
-    model.labels = model.labels or sorted({take.label for take in trained if take.label})
-    model.speakers = model.speakers or sorted({take.speaker for take in trained if take.speaker})
+    labels, speakers = _names_before(config)
+    labels = labels or sorted({take.label for take in trained if take.label})
+    speakers = speakers or sorted({take.speaker for take in trained if take.speaker})
+    model.labels, model.speakers = model.labels or labels, model.speakers or speakers
     if data.length % model.period:
         raise ConfigError(
             f"data.length must be a multiple of {model.period} (model.pools), got {data.length}"
@@ -119,6 +122,15 @@ def prepare(config: WaveExperiment, takes: Sequence[Take], parallel: Parallel) -
     )
     statistics = sound_statistics(trained, config)
     return Waveform(wave, crops, data, train, parallel, meter=meter, statistics=statistics)
+
+
+def _names_before(config: WaveExperiment) -> tuple[list[str], list[str]]:
+    """Labels and speakers of what is gone on with: its vectors are numbered by these."""
+    folder = resume_folder(config.train.resume, Path(config.train.out))
+    if folder is None:
+        return [], []
+    stored = read_config(folder).get("model", {})
+    return list(stored.get("labels", [])), list(stored.get("speakers", []))
 
 
 def sound_statistics(takes: Sequence[Take], config: WaveExperiment) -> SoundStatistics:

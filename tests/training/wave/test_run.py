@@ -83,6 +83,18 @@ def test_a_run_taken_up_again_goes_on_with_its_rows(tmp_path: Path) -> None:
             torch.testing.assert_close(twice.model.state_dict()[name], weight, rtol=0, atol=1e-5)
 
 
+def test_what_is_gone_on_with_keeps_its_labels_and_speakers_in_their_order(tmp_path: Path) -> None:
+    saw, other = takes()[0], np.full(200, 140, np.uint8)
+    both = [saw, Take(other, "flat", "ann", held_out=False)]
+    train_wave(experiment(tmp_path / "a", 1), takes=both)
+    for resume in ("a", "a/export"):
+        config = experiment(tmp_path / resume.replace("/", "-"), 2)
+        config.train.resume = str(tmp_path / resume)
+        _, objective = train_wave(config, takes=[saw, Take(other, "new", "eve", held_out=False)])
+        assert objective.model.config.labels == ["flat", "saw"]
+        assert objective.model.config.speakers == ["ann", "machine"]
+
+
 def test_a_state_that_is_handed_on_gives_the_loss_of_the_whole(tmp_path: Path) -> None:
     """Two steps over halves of a row see what one step over the row sees."""
     losses = []
