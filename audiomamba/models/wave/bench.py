@@ -23,12 +23,14 @@ from audiomamba.models.checkpoint_files import read_config
 from audiomamba.models.registry import find
 from audiomamba.models.wave.config import WaveConfig
 from audiomamba.models.wave.engine import WaveEngine, native_lacks
+from audiomamba.models.wave.guard import Guard
 from audiomamba.models.wave.model import Wave
 from audiomamba.models.wave.native import NativeWave
 from audiomamba.models.wave.sampling import Sampling, stream_seeds
+from audiomamba.models.wave.statistics import SoundStatistics, block_samples
 from audiomamba.models.wave.torch_engine import TorchWave, load_wave
 
-__all__ = ["measure", "products"]
+__all__ = ["guard_cost", "measure", "products"]
 
 PEAK = {"int8": 102e9, "float32": 51e9}  # multiply-adds a second of one core
 ROUNDS = 5  # of all cases in turns, so that a busy moment hits all of them
@@ -79,6 +81,27 @@ def measure(
     return lines
 
 
+def guard_cost(model: Wave, *, streams: int = 1, rounds: int = 200) -> dict[str, object]:
+    """CPU microseconds a sample that the guard takes on the native engine beside the drawing."""
+    config = model.config
+    weights = {name: t.detach().cpu().numpy() for name, t in model.state_dict().items()}
+    engine = NativeWave(config, weights)
+    block = block_samples(config.sample_rate, config.period)
+    everyone = np.arange(streams)
+    guard = Guard(SoundStatistics(), everyone < 0, block, config.sample_rate)
+    state = engine.begin([-1] * streams, [-1] * streams)
+    back = engine.take(state, everyone)
+    codes = np.random.default_rng(0).integers(100, 156, (streams, block)).astype(np.uint8)
+    took = []
+    for _ in range(rounds):
+        began = time.process_time_ns()
+        guard.judge(codes, everyone)
+        engine.put(back, everyone, engine.take(state, everyone))
+        took.append(time.process_time_ns() - began)
+    us = statistics.median(took) / 1e3 / (streams * block)
+    return {"what": "wave guard", "streams": streams, "us_per_sample": round(us, 4)}
+
+
 def _case(engine: WaveEngine, streams: int, each: int, cuda: bool) -> Callable[[], float]:
     now = time.perf_counter if cuda else time.process_time
     nobody, seeds = [-1] * streams, stream_seeds(0, streams)
@@ -126,6 +149,9 @@ def main() -> None:
     streams = (1, 16) if options.device == "cpu" else (1, 16, 256)
     for line in measure(model.to(options.device), streams=streams):
         print(json.dumps(line), flush=True)
+    if options.device == "cpu" and native_lacks(model.config) is None:
+        for count in streams:
+            print(json.dumps(guard_cost(model, streams=count)), flush=True)
 
 
 if __name__ == "__main__":
