@@ -10,6 +10,7 @@ import audiomamba
 from audiomamba.audio.mulaw import compand
 from audiomamba.models.wave.generation import Generation
 from audiomamba.models.wave.guard import TRIES, Guard, Verdict
+from audiomamba.models.wave.recording import Recording
 from audiomamba.models.wave.statistics import SoundStatistics, block_samples
 from audiomamba.models.wave.synthesizer import Synthesizer
 from tests.models.wave.puppet import LABELS, LEARNT, RATE, puppet_checkpoint
@@ -269,3 +270,23 @@ def test_a_checkpoint_without_statistics_is_not_guarded(tmp_path: Path) -> None:
     made = model.start(labels=["stuck"])
     assert peak(made.next(BLOCK)) == 1.0 and made.interventions == {}
     assert LEARNT.silence_s is not None
+
+
+def test_a_recording_that_is_interrupted_among_interventions_goes_on_to_the_same_bytes(
+    native: Synthesizer, tmp_path: Path
+) -> None:
+    wishes = {"labels": ["silent", "stuck"], "seed": 5}
+    whole = Recording(native.start(**wishes), tmp_path / "whole.wav", RATE)  # type: ignore[arg-type]
+    assert whole.make(4 * RATE)
+    cut = Recording(native.start(**wishes), tmp_path / "cut.wav", RATE)  # type: ignore[arg-type]
+    blocks = iter([False] * 7 + [True])
+    assert not cut.make(4 * RATE, stopped=lambda: next(blocks))
+    assert cut.generation.position < 2 * RATE and cut.generation.interventions
+    resumed = Recording.resume(native, tmp_path / "cut.wav")
+    assert resumed.generation.interventions == cut.generation.interventions
+    assert resumed.make(4 * RATE)
+    for number in (1, 2):
+        parts = (tmp_path / f"cut-{number}.wav").read_bytes()
+        assert parts == (tmp_path / f"whole-{number}.wav").read_bytes()
+    assert resumed.generation.interventions == whole.generation.interventions
+    assert {"silence", "saturation"} & set(whole.generation.interventions)
