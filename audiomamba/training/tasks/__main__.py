@@ -71,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dynamics", choices=("lti", "selective"), default="selective")
     parser.add_argument("--preset", choices=("published", "small", "long"), default="published")
     parser.add_argument("--steps", type=int, help="of training (default: the preset's)")
+    parser.add_argument("--dt-min", type=float, help="step sizes start between this")
+    parser.add_argument("--dt-max", type=float, help="and this (default: the preset's)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -88,7 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     problem, preset = PROBLEMS[args.task], PRESETS[args.preset, args.task]
     torch.manual_seed(args.seed)
     model = small_model(
-        args.dynamics, width=preset.width, dt_min=preset.dt_min, dt_max=preset.dt_max
+        args.dynamics,
+        width=preset.width,
+        dt_min=args.dt_min or preset.dt_min,
+        dt_max=args.dt_max or preset.dt_max,
     ).to(args.device)
     steps = preset.fit.steps if args.steps is None else args.steps
     started = time.process_time()
