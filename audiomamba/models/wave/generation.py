@@ -121,7 +121,7 @@ class Generation:
                     one._take(codes)
             for one in watched:
                 if one not in calm:
-                    one._take(one._draw_cooled(np.arange(one.streams)))
+                    one._take(one._draw_cooled())
 
     def save(self) -> bytes:
         """All that is needed to go on to the same samples: ``Synthesizer.resume`` takes it."""
@@ -196,22 +196,31 @@ class Generation:
         self.position += samples
         return samples
 
-    def _draw_cooled(self, streams: NDArray[np.intp]) -> Codes:
-        """A block of some streams, each at the temperature that the guard allows it."""
-        watch = _watched(self)
-        codes = np.empty((len(streams), watch.block), np.uint8)
-        steps = watch.guard.cooling[streams]
-        for step in np.unique(steps):
-            own = streams[steps == step]
-            temperature = self.sampling.temperature * COOLER ** int(step)
-            how = replace(self.sampling, temperature=temperature)
-            part, last = self._engine.take(self._state, self._rows(own)), self._last[own]
-            drawn = self._engine.draw(
-                part, last, how, self._seeds[own], self._drawn[own], watch.block
-            )
-            self._engine.put(self._state, self._rows(own), part)
-            self._last[own] = last
-            codes[steps == step] = drawn
+    def _draw_alone(self, stream: int) -> Codes:
+        """A block ``(1, block)`` of one stream, at the temperature that the guard allows it."""
+        watch, own = _watched(self), np.array([stream])
+        how = self.sampling
+        if cooling := int(watch.guard.cooling[stream]):
+            how = replace(how, temperature=how.temperature * COOLER**cooling)
+        part, last = self._engine.take(self._state, self._rows(own)), self._last[own]
+        codes = self._engine.draw(part, last, how, self._seeds[own], self._drawn[own], watch.block)
+        self._engine.put(self._state, self._rows(own), part)
+        self._last[own] = last
+        return codes
+
+    def _draw_cooled(self) -> Codes:
+        """A block of every stream, where the guard wants some of them cooler.
+
+        Those are drawn again one by one: an engine that keeps a graph a batch size meets but two.
+        """
+        cooled = np.flatnonzero(_watched(self).guard.cooling)
+        rows = self._rows(cooled)
+        before, last = self._engine.take(self._state, rows), self._last[cooled]
+        codes = _draw_jointly([self], _watched(self).block)[0]
+        self._engine.put(self._state, rows, before)
+        self._last[cooled] = last
+        for stream in cooled:
+            codes[stream] = self._draw_alone(int(stream))[0]
         return codes
 
     def _take(self, codes: Codes) -> None:
@@ -252,7 +261,7 @@ class Generation:
         watch, own = _watched(self), np.array([stream])
         self._intervene(stream)
         while watch.filled[stream] < wanted:
-            verdict = self._judge(self._draw_cooled(own), own)[0]
+            verdict = self._judge(self._draw_alone(stream), own)[0]
             if verdict is Verdict.CALM:
                 self._mark(own)
             elif verdict is not Verdict.SUSPECT:
