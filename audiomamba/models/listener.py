@@ -144,12 +144,11 @@ class Listener:
 
     def decoder_config(self, **changes: Any) -> DecoderConfig:
         """Decoding as this model wants it, with ``changes``."""
-        a, b, c = self.config.confidence
         config = DecoderConfig(
             frame_s=self.config.frame_s,
             emission_delay_s=self.config.emission_delay_s,
             start_delay_s=self.config.start_delay_s,
-            confidence=(a, b, c),
+            confidence_scale=self.config.confidence_scale,
         )
         return replace(config, **changes)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from audiomamba.audio.mel import MelConfig
 from audiomamba.errors import ConfigError
 from audiomamba.nn.config import LayerConfig, StackConfig
-from audiomamba.text.confidence import UNCHANGED
 
 __all__ = ["FACTOR", "TranscriberConfig"]
 
@@ -37,15 +36,13 @@ class TranscriberConfig:
     activity: bool = True  # a head that says whether somebody speaks
     start_delay_s: float = 0.0  # mean seconds from a word's beginning to its first piece, measured
     emission_delay_s: float = 0.0  # mean seconds from a word's end to its last piece, measured
-    confidence: list[float] = field(default_factory=lambda: list(UNCHANGED))  # of words, fitted
+    confidence_scale: float = 1.0  # of words' log-odds, fitted: training/calibration.py
 
     def __post_init__(self) -> None:
         depth = len(self.stack.each())
         for name in ("inter_layer", "phone_layer"):
             if not 0 <= getattr(self, name) < depth:
                 raise ConfigError(f"{name} must be in 0..{depth - 1}, got {getattr(self, name)}")
-        if len(self.confidence) != len(UNCHANGED):
-            raise ConfigError(f"confidence wants three numbers, got {self.confidence}")
         if len(self.subsample_channels) != 2:
             raise ConfigError(
                 f"subsample_channels wants two numbers, got {self.subsample_channels}"

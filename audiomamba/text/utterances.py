@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiomamba.errors import ConfigError
-from audiomamba.text.confidence import UNCHANGED, Calibration, calibrated
+from audiomamba.text.confidence import calibrated
 from audiomamba.text.events import Event, Final, Partial, Reason, SpeechEnd, SpeechStart, Word
 
 __all__ = ["LONGEST_WORD", "DecoderConfig", "Spoken", "Utterances"]
@@ -33,7 +33,7 @@ class DecoderConfig:
     max_utterance_s: float = 30.0  # an utterance is closed after this, at a word's end
     threshold: float = 0.5  # probability from which a frame is speech and a word is believed
     pre_roll_s: float = 0.0  # how long before its first word an utterance is said to start
-    confidence: Calibration = UNCHANGED  # of words
+    confidence_scale: float = 1.0  # of words: text/confidence.py
 
     def __post_init__(self) -> None:
         for name in ("frame_s", "silence_s", "max_utterance_s"):
@@ -44,11 +44,9 @@ class DecoderConfig:
                 raise ConfigError(
                     f"decoder: {name} must not be negative, got {getattr(self, name)}"
                 )
-        a, b, c = self.confidence
-        if not (0 <= a <= 10 and 0 <= b <= 10 and abs(c) <= 10):
+        if not 0 < self.confidence_scale <= 10:
             raise ConfigError(
-                "decoder: confidence wants two numbers in 0..10 and one in -10..10, "
-                f"got {self.confidence}"
+                f"decoder: confidence_scale must be in 0..10, got {self.confidence_scale}"
             )
         if not 0 <= self.threshold <= 1:
             raise ConfigError(f"decoder: threshold must be in 0..1, got {self.threshold}")
@@ -135,7 +133,7 @@ class Utterances:
         ended = self.ended
         for word in words:
             start, end = self._begin(word.first, ended), word.last + 1
-            confidence = calibrated(math.exp(word.score), self.config.confidence)
+            confidence = calibrated(math.exp(word.score), self.config.confidence_scale)
             out.append(Word(word.text, self.time(start), self.time(end), confidence))
             ended = end
         return out

@@ -7,10 +7,11 @@ Of the words that are said to be right with probability 0.7, seven of ten should
 calibration error (ECE) is how far off that is: the mean, over the words, of the distance between
 confidence and share of right words in ten bins of confidence.
 
-``--fit`` fits a calibration (text/confidence.py) on recordings of the training set, ``--write``
-puts it into the checkpoint's config.json. The model knows those recordings and is right more often
-than with strangers, so they are disturbed: voices are made others' by playing them faster or
-slower, and noise is added. Of the manifests that are reported nothing is fitted.
+``--fit`` fits the scale of text/confidence.py on recordings of the training set, ``--write`` puts
+it into the checkpoint's config.json. The model knows those recordings and is right more often than
+with strangers. So they are disturbed: voices are made others' by playing them faster or slower,
+and noise is added. And so one number is fitted and no more: how often the model is right on the
+whole, which a second would fit, does not carry over to strangers; how far its odds reach does.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from audiomamba.errors import ConfigError
 from audiomamba.models.checkpoint_files import read_config, write_config
 from audiomamba.models.listener import Listener
 from audiomamba.models.registry import find
-from audiomamba.text.confidence import UNCHANGED, Calibration, calibrated
+from audiomamba.text.confidence import calibrated
 from audiomamba.training.clips import Clip, read_clips
 
 __all__ = ["Heard", "disturb", "expected_error", "fit", "hear", "main"]
@@ -56,7 +57,7 @@ def hear(listener: Listener, clips: Iterable[Clip], *, disturbed: bool = False) 
     """What becomes of clips; ``disturbed``: each in another voice, and in noise."""
     certain: list[float] = []
     right: list[bool] = []
-    decoder = listener.decoder_config(confidence=UNCHANGED)
+    decoder = listener.decoder_config(confidence_scale=1.0)
     random = np.random.default_rng(0)
     for number, clip in enumerate(clips):
         samples, rate = clip.samples, RATE
@@ -77,8 +78,8 @@ def disturb(samples: NDArray[np.float32], random: np.random.Generator) -> NDArra
     return samples + np.float32(level) * noise
 
 
-def fit(heard: Heard) -> Calibration:
-    """The calibration of greatest likelihood of which no part falls: a, b not negative.
+def fit(heard: Heard) -> float:
+    """The scale of greatest likelihood, by Newton's method.
 
     Raises:
         ConfigError: there is nothing to fit: too few words, or all of them right or wrong.
@@ -90,17 +91,13 @@ def fit(heard: Heard) -> Calibration:
             f"{len(heard.right)}"
         )
     p = np.clip(heard.certain, _LEAST, 1 - _LEAST)
-    columns = {"a": np.log(p), "b": -np.log1p(-p), "c": np.ones(len(p))}
-    while True:
-        found = dict(
-            zip(columns, _logistic(np.stack([*columns.values()], 1), heard.right), strict=True)
-        )
-        falling = [name for name in ("a", "b") if found.get(name, 0.0) < 0]
-        if not falling:
-            break
-        del columns[min(falling, key=lambda name: found[name])]
-    a, b, c = (round(float(found.get(name, 0.0)), 4) for name in ("a", "b", "c"))
-    return a, b, c
+    odds = np.log(p) - np.log1p(-p)
+    scale = 1.0
+    for _ in range(100):
+        q = 1 / (1 + np.exp(-scale * odds))
+        step = np.sum(odds * (q - heard.right)) / np.sum(odds**2 * q * (1 - q))
+        scale = min(max(scale - float(step), 0.01), 10.0)
+    return round(scale, 4)
 
 
 def expected_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
@@ -131,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for group, of_group in itertools.groupby(clips, key=lambda clip: clip.group):
             heard = hear(listener, of_group)
             reported[group] = _joined([reported[group], heard] if group in reported else [heard])
-    columns = {"unchanged": UNCHANGED, "as it is": listener.decoder_config().confidence}
+    columns = {"unscaled": 1.0, "as it is": listener.decoder_config().confidence_scale}
     if options.fit:
         chosen = [clip for manifest in options.fit for clip in _spread(manifest, options.clips)]
         columns["fitted"] = fit(hear(listener, chosen, disturbed=True))
@@ -139,18 +136,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.fit and options.write:
         folder = find(options.model)
         config = read_config(folder)
-        config["model"]["confidence"] = list(columns["fitted"])
+        config["model"]["confidence_scale"] = columns["fitted"]
         write_config(folder, config)
-        print(f"{folder}/config.json: model.confidence {config['model']['confidence']}")
+        print(f"{folder}/config.json: model.confidence_scale {columns['fitted']}")
 
 
-def _print(reported: dict[str, Heard], columns: dict[str, Calibration]) -> None:
-    names = "".join(f" {name} {list(how)}: mean, ECE % |" for name, how in columns.items())
+def _print(reported: dict[str, Heard], columns: dict[str, float]) -> None:
+    names = "".join(f" {name} ({scale:g}): mean, ECE % |" for name, scale in columns.items())
     print(f"| group | words | right % |{names}\n|---|---:|---:|" + "---:|" * len(columns))
     for group, heard in {**reported, "all": _joined([*reported.values()])}.items():
         row = f"| {group} | {len(heard.right)} | {100 * heard.right.mean():.1f} |"
-        for how in columns.values():
-            confidence = np.array([calibrated(p, how) for p in heard.certain])
+        for scale in columns.values():
+            confidence = np.array([calibrated(p, scale) for p in heard.certain])
             error = expected_error(confidence, heard.right)
             row += f" {100 * confidence.mean():.1f}, {100 * error:.1f} |"
         print(row)
@@ -181,20 +178,6 @@ def _right(said: str, heard: list[str]) -> list[bool]:
             for at in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
                 right[at] = True
     return right
-
-
-def _logistic(x: Floats, y: NDArray[np.bool_]) -> Floats:
-    """Weights ``(k,)`` of greatest likelihood for rows ``x (n, k)``, by Newton's method."""
-    weights: Floats = np.zeros(x.shape[1])
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
-        slope = x.T @ (p - y)
-        curvature = (x * (p * (1 - p))[:, None]).T @ x + 1e-6 * np.eye(len(weights))
-        step = np.linalg.solve(curvature, slope)
-        weights -= step
-        if np.abs(step).max() < 1e-9:
-            break
-    return weights
 
 
 if __name__ == "__main__":

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from audiomamba.models.checkpoint_files import read_config
-from audiomamba.text.confidence import UNCHANGED
 
 __all__ = ["Inheritance"]
 
-MEASURED = {"start_delay_s": 0.0, "emission_delay_s": 0.0, "confidence": list(UNCHANGED)}
+MEASURED = {"start_delay_s": 0.0, "emission_delay_s": 0.0, "confidence_scale": 1.0}
 """Of ``model``, with the values that say nothing; what the run says itself goes first."""
 TOKENIZER = "tokenizer.model"
 

@@ -10,7 +10,7 @@ MODEL = {
     "width": 8,
     "start_delay_s": 0.0,
     "emission_delay_s": 0.0,
-    "confidence": [1.0, 1.0, 0.0],
+    "confidence_scale": 1.0,
 }
 OWN = {"kind": "transcriber", "model": MODEL, "training": {"step": 9}}
 
@@ -20,7 +20,7 @@ def checkpoint(folder: Path, **changes: Any) -> Path:
     config = {
         "kind": "transcriber",
         "licence": "Apache-2.0",
-        "model": {**MODEL, "start_delay_s": 0.23, "confidence": [0.0, 0.5, 0.1]},
+        "model": {**MODEL, "start_delay_s": 0.23, "confidence_scale": 0.5},
         "language_model": {"file": "pieces.ngram", "weight": 0.4},
         "training": {"step": 5},
         **changes,
@@ -36,7 +36,7 @@ def test_the_language_model_and_what_was_measured_go_on(tmp_path: Path) -> None:
     (tmp_path / "t").write_bytes(b"pieces")
     config, files = inherited.onto(OWN, {"tokenizer.model": tmp_path / "t"})
     assert config["language_model"] == {"file": "pieces.ngram", "weight": 0.4}
-    assert config["model"] == {**MODEL, "start_delay_s": 0.23, "confidence": [0.0, 0.5, 0.1]}
+    assert config["model"] == {**MODEL, "start_delay_s": 0.23, "confidence_scale": 0.5}
     assert (config["licence"], config["training"]) == ("Apache-2.0", {"step": 9})
     assert files == {"tokenizer.model": b"pieces", "pieces.ngram": b"ngrams"}
 
@@ -45,7 +45,7 @@ def test_what_the_run_says_itself_goes_first(tmp_path: Path) -> None:
     own = {**OWN, "model": {**MODEL, "start_delay_s": 0.1}, "licence": "MIT"}
     config, _ = Inheritance.of(checkpoint(tmp_path / "a")).onto(own, {})
     assert (config["model"]["start_delay_s"], config["licence"]) == (0.1, "MIT")
-    assert config["model"]["confidence"] == [0.0, 0.5, 0.1]
+    assert config["model"]["confidence_scale"] == 0.5
 
 
 def test_another_tokenizer_s_language_model_stays_behind(tmp_path: Path) -> None:
