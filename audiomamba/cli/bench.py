@@ -28,7 +28,7 @@ EXAMPLES = """examples:
   audiomamba bench
   audiomamba bench serving --audio talk.flac --streams 45 --seconds 60
   audiomamba bench serving --case short --audio talk.flac --streams 10000
-  audiomamba bench serving --case long --audio talk.flac --seconds 10800
+  audiomamba bench serving --case long --audio talk.flac --seconds 10800 --frame-ms 20
   audiomamba bench serving --audio talk.flac --streams 8 --server engine.block=2
   audiomamba bench engine --streams 1 16
   audiomamba bench engine --device cuda --streams 1 64 1024 4096
@@ -66,6 +66,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     serving.add_argument(
         "--seconds", type=float, default=20.0, help="of audio a stream (%(default)s)"
     )
+    serving.add_argument(
+        "--frame-ms", type=float, default=0.0, metavar="MS",
+        help="of audio in a message of the long session (1000)",
+    )  # fmt: skip
     serving.add_argument(
         "--server", nargs="+", default=[], metavar="KEY=VALUE", help="its settings, as for `serve`"
     )
@@ -108,6 +112,7 @@ def _serving(args: argparse.Namespace) -> int:
         streams=1 if args.case == "long" else streams,
         seconds=args.seconds,
         stated_delay_s=load_model(args.model).config.emission_delay_s,
+        frame_s=args.frame_ms / 1000 if args.frame_ms else None,
     )
     slots = {"overload": streams, "short": 16, "long": 16}.get(args.case, max(64, streams))
     overrides = [f"engine.model={args.model}", f"engine.slots={slots}", *args.server]

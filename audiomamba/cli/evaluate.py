@@ -18,6 +18,7 @@ __all__ = ["add_parser"]
 EXAMPLES = """examples:
   audiomamba evaluate --model runs/a/export data/dev.jsonl data/digits.jsonl
   audiomamba evaluate --chunk-ms 100 --results heard.jsonl data/dev.jsonl
+  audiomamba evaluate --engine torch data/dev.jsonl
 
 A manifest is a .jsonl file beside the .tar of its recordings.
 """
@@ -37,6 +38,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--model", default="listen-en", help="name or folder (default: %(default)s)"
     )
     command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    command.add_argument(
+        "--engine",
+        choices=("auto", "native", "torch"),
+        default="auto",
+        help="what runs the network: int8 on a CPU, or PyTorch (default: %(default)s)",
+    )
     command.add_argument(
         "--chunk-ms",
         type=float,
@@ -58,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.chunk_ms < 0:
         raise ConfigError(f"--chunk-ms must be at least 0, got {args.chunk_ms:g}")
-    listener = load(args.model, device=args.device)
+    listener = load(args.model, device=args.device, engine=args.engine)
     results: list[Result] = []
     started = time.perf_counter()
     for manifest in args.manifests:

@@ -12,6 +12,7 @@ from audiomamba.errors import AudioError, StateError
 from audiomamba.streaming.engine.mailbox import Mailbox
 from audiomamba.streaming.engine.model import FloatArray, Recognizer, StepModel
 from audiomamba.streaming.engine.ring import InputRing, Item, Silence, Skip
+from audiomamba.streaming.engine.soundcheck import SoundCheck
 from audiomamba.streaming.engine.translate import Heard, translate
 from audiomamba.streaming.protocol import events
 from audiomamba.streaming.protocol.settings import AudioSettings, Overflow
@@ -135,6 +136,7 @@ class Session:
         self._skipped = 0  # samples of time the model did not hear
         self._pull = round(audio.sample_rate * model.block_s)  # samples taken from the ring at once
         self._warned = False
+        self._check = SoundCheck(audio.sample_rate * audio.channels)
         self._begun = False
         self._held: list[events.Event] = []  # said while there is no state to go on from
         self._saved_at = 0  # samples of the last checkpoint
@@ -273,7 +275,10 @@ class Session:
     def _take(self, item: Item) -> None:
         match item:
             case bytes():
-                self._hear(pcm.decode(item, self.audio.encoding))
+                samples = pcm.decode(item, self.audio.encoding)
+                self._hear(samples)
+                for warning in self._check.look(samples):
+                    self._say(warning)
                 self._notify()  # there is room again
             case Silence(samples):
                 self._hear(np.zeros(samples * self.audio.channels, np.float32))
@@ -347,6 +352,8 @@ class Session:
     def _pass_on(self, heard: list[Heard]) -> None:
         offset = self._skipped / self.audio.sample_rate
         self._held += [translate(event, offset) for event in heard]
+        if heard:
+            self._check.spoken()
 
     def _say(self, event: events.Event) -> None:
         self._mailbox.put(event)

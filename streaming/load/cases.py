@@ -5,7 +5,7 @@ import json
 import statistics
 import time
 import urllib.request
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +30,23 @@ class Load:
         streams: At once.
         seconds: Of audio in each.
         stated_delay_s: That the model has by design; taken off the words' delays.
+        frame_s: Of audio in a message, of the long session; None: 1.
     """
 
     audio: bytes
     streams: int
     seconds: float
     stated_delay_s: float
+    frame_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """Of a long session: seconds sent, memory in bytes, processor seconds."""
+
+    sent_s: float
+    resident: int
+    cpu_s: float
 
 
 async def start(server: ServerProcess, load: Load) -> Report:
@@ -116,21 +127,30 @@ async def short(server: ServerProcess, load: Load) -> Report:
 
 async def long(server: ServerProcess, load: Load) -> Report:
     """One session of many hours, as fast as it is taken: memory and cost do not grow."""
-    cpu, resident = server.cpu_s, [(0, server.resident_bytes)]
-    began = time.monotonic()
-    speaking = asyncio.create_task(speak(server.url, load.audio, load.seconds, paced=False))
+    began, said = time.monotonic(), Said()
+    speaking = asyncio.create_task(
+        speak(server.url, load.audio, load.seconds, paced=False, frame_s=load.frame_s, said=said)
+    )
+    seen = [_Moment(0.0, server.resident_bytes, server.cpu_s)]
     while not speaking.done():
         await asyncio.wait((speaking,), timeout=1.0)
-        resident.append((round(time.monotonic() - began), server.resident_bytes))
-    said = await speaking
-    tenth = max(1, len(resident) // 10)
+        seen.append(_Moment(said.sent_s, server.resident_bytes, server.cpu_s))
+    await speaking
+    first = next(one for one in seen if one.sent_s >= load.seconds / 10)
+    last = next(one for one in reversed(seen) if one.sent_s <= load.seconds * 0.9)
+    tenth = max(1, len(said.steps_ms) // 10)
     return {
         "audio_s": said.audio_s,
         "took_s": round(time.monotonic() - began, 1),
-        "cpu_s_per_audio_s": round((server.cpu_s - cpu) / said.audio_s, 5),
         "words": said.words,
-        "resident_first_tenth_mb": _mb(resident[tenth][1]),
-        "resident_mb": _mb(server.resident_bytes),
+        "resident_first_tenth_mb": _mb(first.resident),
+        "resident_mb": _mb(seen[-1].resident),
+        "slope_bytes_per_hour": round(3600 * _slope([(one.sent_s, one.resident) for one in seen])),
+        "cpu_s_per_audio_s": _cost(seen[0], seen[-1]),
+        "cpu_first_tenth": _cost(seen[0], first),
+        "cpu_last_tenth": _cost(last, seen[-1]),
+        "step_ms_first_tenth": _median(said.steps_ms[:tenth]),
+        "step_ms_last_tenth": _median(said.steps_ms[-tenth:]),
         "slots_in_use_after": await _slots_in_use(server),
     }
 
@@ -188,13 +208,22 @@ def _p95(values: list[float]) -> float | None:
     return round(sorted(values)[int(0.95 * (len(values) - 1))], 3) if values else None
 
 
-def _slope(samples: list[tuple[int, int]]) -> float:
-    """Bytes a session of the second half, when caches and pools are as large as they get."""
+def _slope(samples: Sequence[tuple[float, int]]) -> float:
+    """Bytes a session, or a second, of the second half, when pools are as large as they get."""
     later = samples[len(samples) // 2 :]
-    if len(later) < 2:
+    at, resident = zip(*later, strict=True)
+    if len(set(at)) < 2:
         return 0.0
-    sessions, resident = zip(*later, strict=True)
-    return round(statistics.linear_regression(sessions, resident).slope, 1)
+    return round(statistics.linear_regression(at, resident).slope, 1)
+
+
+def _cost(begin: _Moment, end: _Moment) -> float:
+    """Processor seconds a second of audio."""
+    return round((end.cpu_s - begin.cpu_s) / max(end.sent_s - begin.sent_s, 1e-9), 5)
+
+
+def _median(values: list[float]) -> float | None:
+    return round(statistics.median(values), 2) if values else None
 
 
 def _mb(size: int) -> float:
