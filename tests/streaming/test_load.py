@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -48,10 +49,12 @@ def test_twice_the_slots_are_half_refused_with_a_time() -> None:
 def test_short_and_long_sessions_leave_no_slot_taken() -> None:
     with ServerProcess("engine.slots=9") as server:
         short = asyncio.run(CASES["short"](server, load(40, 0.5)))
-        long = asyncio.run(CASES["long"](server, load(1, 60.0)))
+        long = asyncio.run(CASES["long"](server, replace(load(1, 60.0), frame_s=0.5)))
         said = asyncio.run(speak(server.url, pcm(), 6.0, paced=False))
     assert short["sessions"] == 40 and short["slots_in_use_after"] == 0
     assert long["audio_s"] == 60.0 and long["slots_in_use_after"] == 0
+    assert long["cpu_first_tenth"] >= 0 and long["cpu_last_tenth"] > 0
+    assert long["step_ms_first_tenth"] > 0 and long["step_ms_last_tenth"] > 0
     assert said.words == 2 * len(WORDS.split()) and said.delays_s == []
 
 
