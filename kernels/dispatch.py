@@ -13,14 +13,16 @@ Nothing falls back silently: asking for one that cannot run here raises ``Backen
 
 import logging
 import os
+from collections.abc import Callable, Collection, Sequence
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
 
 import torch
+from torch import Tensor
 
 from audiomamba.errors import BackendError
 
-__all__ = ["IMPLEMENTATIONS", "INTERPRETED", "LIBRARY", "pick"]
+__all__ = ["IMPLEMENTATIONS", "INTERPRETED", "LIBRARY", "pick", "step_named_rows"]
 
 IMPLEMENTATIONS: Final = ("reference", "cpu", "gpu")
 BY_DEVICE: Final = {"cpu": "cpu", "cuda": "gpu", "meta": "cpu"}
@@ -60,6 +62,30 @@ def pick(op: str, device: torch.device, implementation: str | None = None) -> st
         _logged.add((op, device.type, name))
         _log.info("%s on %s: %s", op, device.type, name)
     return name
+
+
+def step_named_rows(
+    step_: Callable[..., Tensor], inputs: Sequence[Any], slots: int, timed: Collection[int]
+) -> Tensor:
+    """Take a step of an op for the rows whose slot is not negative; the others give zeros.
+
+    For implementations that index the pool by the slots, which would count negative ones from its
+    end. On a GPU the kernels see to it.
+
+    Args:
+        step_: The step of an implementation.
+        inputs: Its arguments, the frame first.
+        slots: Which of them are the slots, ``(M,)``.
+        timed: Which of them, besides the slots, have M rows.
+    """
+    named = inputs[slots] >= 0
+    if bool(named.all()):
+        return step_(*inputs)
+    out = torch.zeros_like(inputs[0])
+    rows = {slots, *timed}
+    picked = [x[named] if i in rows and x is not None else x for i, x in enumerate(inputs)]
+    out[named] = step_(*picked)
+    return out
 
 
 def _missing(name: str, device: str) -> str | None:

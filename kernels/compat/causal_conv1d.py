@@ -33,7 +33,8 @@ def causal_conv1d_fn(
         x: ``(B, D, L)``; channels or time contiguous are fastest.
         weight: ``(D, W)``, any W.
         bias: ``(D,)``.
-        seq_idx: ``(B, L)`` int32, number of the sequence each step belongs to.
+        seq_idx: ``(B, L)`` int32, number of the sequence each step belongs to; negative where
+            there is none, and there the output is zero.
         initial_states: ``(B, D, W - 1)``.
         final_states_out: ``(B, D, W - 1)``, written to where given.
         activation: None, ``"silu"`` or ``"swish"``.
@@ -57,6 +58,8 @@ def causal_conv1d_fn(
         initial_state=None if initial_states is None else initial_states.mT,
         resets=resets,
     )
+    if seq_idx is not None:
+        out = out.masked_fill((seq_idx < 0)[..., None], 0)
     return _with_final_states(out.mT, last.mT, return_final_states, final_states_out)
 
 
@@ -109,7 +112,8 @@ def causal_conv1d_update(
         activation: None, ``"silu"`` or ``"swish"``.
         cache_seqlens: ``(B,)`` int32, steps taken so far; ``conv_state`` is then circular, and
             input t lies in column t mod S.
-        conv_state_indices: ``(B,)`` int32, the rows of ``conv_state``, each once.
+        conv_state_indices: ``(B,)`` int32, the rows of ``conv_state``, each once; negative for a
+            row that pads the batch, whose output is zero.
 
     Returns:
         Shape and dtype of ``x``.
@@ -125,13 +129,20 @@ def causal_conv1d_update(
         rows = torch.arange(x.shape[0], device=x.device)
     if x.ndim == 2 and room == taps - 1 and cache_seqlens is None:
         return conv_step_(x, weight, bias, conv_state.mT, rows, activation=_activation(activation))
+    padding = rows < 0
+    rows = rows.clamp(min=0)
     state = conv_state.index_select(0, rows)
     inputs, after = _recent(x, state, taps, cache_seqlens)
     initial = inputs[..., : taps - 1].mT.to(x.dtype)
     steps = x[..., None] if x.ndim == 2 else x
     out, _ = conv(steps.mT, weight, bias, activation=_activation(activation), initial_state=initial)
-    conv_state.index_copy_(0, rows.long(), after)
-    return out.mT.reshape(x.shape)
+    # Nobody waits to see which rows pad the batch: they write what another row writes, or, where
+    # all do, what there is already.
+    other = (~padding).int().argmax()
+    after = torch.where(padding[:, None, None], after[other], after)
+    after = torch.where(padding.all(), state, after)
+    conv_state.index_copy_(0, torch.where(padding, rows[other], rows).long(), after)
+    return out.mT.masked_fill(padding[:, None, None], 0).reshape(x.shape)
 
 
 def causal_conv1d_update_ref(

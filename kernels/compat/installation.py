@@ -8,6 +8,9 @@ from typing import Any, Final
 from audiomamba.errors import BackendError
 from audiomamba.kernels.compat import (
     causal_conv1d,
+    causal_conv1d_varlen,
+    layernorm_gated,
+    mamba_inner,
     selective_scan,
     selective_state_update,
     ssd_combined,
@@ -15,14 +18,15 @@ from audiomamba.kernels.compat import (
 
 __all__ = ["install"]
 
-SCAN: Final = selective_scan.__all__
 MODULES: Final[dict[str, tuple[ModuleType, ...]]] = {
     "causal_conv1d": (causal_conv1d,),
     "causal_conv1d.causal_conv1d_interface": (causal_conv1d,),
-    "mamba_ssm": (selective_scan,),
+    "causal_conv1d.causal_conv1d_varlen": (causal_conv1d_varlen,),
+    "mamba_ssm": (selective_scan, mamba_inner),
     "mamba_ssm.ops": (),
-    "mamba_ssm.ops.selective_scan_interface": (selective_scan,),
+    "mamba_ssm.ops.selective_scan_interface": (selective_scan, mamba_inner),
     "mamba_ssm.ops.triton": (),
+    "mamba_ssm.ops.triton.layernorm_gated": (layernorm_gated,),
     "mamba_ssm.ops.triton.selective_state_update": (selective_state_update,),
     "mamba_ssm.ops.triton.ssd_combined": (ssd_combined,),
 }

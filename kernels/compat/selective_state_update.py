@@ -33,7 +33,8 @@ def selective_state_update(
             over P, it takes the kernel with one decay a head.
         B, C: ``(B, N)`` or ``(B, G, N)``.
         D, dt_bias: ``(D,)`` or ``(H, P)``.
-        state_batch_indices: ``(B,)`` int32, the rows of ``state``, each once.
+        state_batch_indices: ``(B,)`` int32, the rows of ``state``, each once; negative for a row
+            that pads the batch, whose output is zero.
 
     Returns:
         ``(B, D)`` or ``(B, H, P)`` in the dtype of ``x``.

@@ -4,6 +4,7 @@ packages test: layouts, dtypes, tolerances and options are those of mamba-ssm an
 import math
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from audiomamba.errors import BackendError, ShapeError
 from audiomamba.kernels import compat
+from audiomamba.kernels.compat.mamba_inner import inner
 from audiomamba.kernels.testing import assert_near
 
 DEVICES = [
@@ -379,6 +381,153 @@ def test_causal_conv1d_update(
     out = compat.causal_conv1d_update(x, state, weight, bias, "silu", past, which)
     close(out, want, TOLERANCE[dtype])
     assert torch.equal(state[picked], reference)
+
+
+@pytest.mark.parametrize("steps", [None, 1, 4])
+@pytest.mark.parametrize("padded", [(0, 2), (0, 1, 2, 3)], ids=["some", "all"])
+def test_causal_conv1d_update_leaves_out_rows_that_pad_the_batch(
+    device: str, steps: int | None, padded: tuple[int, ...]
+) -> None:
+    state = torch.randn(6, 8, 3, device=device)
+    x = torch.randn((4, 8) if steps is None else (4, 8, steps), device=device)
+    weight = torch.randn(8, 4, device=device)
+    rows = torch.tensor([5, 1, 0, 3], dtype=torch.int32, device=device)
+    rows[list(padded)] = -1
+    named = rows >= 0
+    want_state = state.clone()
+    want = torch.zeros_like(x)
+    if named.any():
+        alone = state[rows[named].long()]
+        want[named] = compat.causal_conv1d_update_ref(x[named], alone, weight)
+        want_state[rows[named].long()] = alone
+    out = compat.causal_conv1d_update(x, state, weight, conv_state_indices=rows)
+    close(out, want, (1e-5, 1e-5))
+    assert (out[~named] == 0).all()
+    assert torch.equal(state, want_state)
+
+
+@pytest.mark.parametrize("heads", [0, 4])
+def test_selective_state_update_leaves_out_rows_that_pad_the_batch(device: str, heads: int) -> None:
+    given = step_inputs(device, torch.float32, heads, heads > 0, 1, rows=5)
+    before = given["state"].clone()
+    rows = torch.tensor([-1, 3], dtype=torch.int32, device=device)
+    out = compat.selective_state_update(**given, state_batch_indices=rows)
+    reference = before[[0, 3]]
+    want = compat.selective_state_update_ref(**{**given, "state": reference})
+    assert (out[0] == 0).all()
+    close(out[1], want[1], (3e-4, 1e-3))
+    close(given["state"][3], reference[1], (3e-4, 1e-3), "state")
+    assert torch.equal(given["state"][[0, 1, 2, 4]], before[[0, 1, 2, 4]])
+
+
+def test_causal_conv1d_gives_zero_where_there_is_no_sequence(device: str) -> None:
+    given = conv_inputs(device, torch.float32, 4, 12, True)
+    seq_idx = torch.tensor([[0] * 5 + [1] * 4 + [-1] * 3, [2] * 12], dtype=torch.int32)
+    out = compat.causal_conv1d_fn(**given, seq_idx=seq_idx.to(device))
+    assert isinstance(out, Tensor)
+    assert (out[0, :, 9:] == 0).all()
+    alone = {**given, "x": given["x"][:1, :, 5:9]}
+    want = compat.causal_conv1d_ref(**alone)
+    assert isinstance(want, Tensor)
+    close(out[:1, :, 5:9], want, (1e-5, 1e-5))
+
+
+@pytest.mark.parametrize("state_len", [1, 3, 20])
+def test_causal_conv1d_varlen_states(device: str, state_len: int) -> None:
+    x = torch.randn(17, 6, device=device)
+    ends = torch.tensor([0, 1, 9, 9, 17], device=device)
+    out = compat.causal_conv1d_varlen_states(x, ends, state_len)
+    assert out.shape == (4, 6, state_len)
+    assert torch.equal(out, compat.causal_conv1d_varlen_states_ref(x, ends, state_len))
+    assert torch.equal(out[1, :, -1], x[8]) and (out[2] == 0).all()
+
+
+@pytest.mark.parametrize("given_B", [False, True])
+@pytest.mark.parametrize("given_C", [False, True])
+@pytest.mark.parametrize("wtype", [torch.float32, torch.complex64], ids=str)
+def test_mamba_inner(device: str, given_B: bool, given_C: bool, wtype: torch.dtype) -> None:
+    dim, states, rank, steps = 12, 4, 3, 10
+    pairs = 2 if wtype.is_complex else 1
+    made = (2 - given_B - given_C) * states * pairs
+
+    def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.randn(shape, device=device, dtype=dtype)
+
+    given: dict[str, Any] = {
+        "xz": draw(2, 2 * dim, steps),
+        "conv1d_weight": draw(dim, 1, 3),
+        "conv1d_bias": draw(dim),
+        "x_proj_weight": draw(rank + made, dim) * 0.3,
+        "delta_proj_weight": draw(dim, rank),
+        "out_proj_weight": draw(6, dim),
+        "out_proj_bias": draw(6),
+        "A": -0.5 * torch.rand(dim, states, device=device).to(wtype),
+        "D": draw(dim),
+        "delta_bias": 0.5 * torch.rand(dim, device=device),
+    }
+    if given_B:
+        given["B"] = draw(dim, states, dtype=wtype)
+    else:
+        given["B_proj_bias"] = draw(states * pairs)
+    if given_C:
+        given["C"] = draw(dim, states, dtype=wtype)
+    loops = (compat.causal_conv1d_ref, compat.selective_scan_ref)
+    compare(compat.mamba_inner_fn, partial(inner, *loops), given, (6e-4, 2e-3))
+    compare(compat.mamba_inner_fn, compat.mamba_inner_ref, given, (1e-5, 1e-5))
+
+
+def test_mamba_inner_norms_what_it_projects(device: str) -> None:
+    dim, states = 8, 4
+    given: dict[str, Any] = {
+        "xz": torch.randn(1, 2 * dim, 5, device=device),
+        "conv1d_weight": torch.randn(dim, 1, 2, device=device),
+        "conv1d_bias": None,
+        "x_proj_weight": torch.randn(2 + 2 * states, dim, device=device),
+        "delta_proj_weight": torch.randn(dim, 2, device=device),
+        "out_proj_weight": torch.eye(dim, device=device),
+        "out_proj_bias": None,
+        "A": -torch.rand(dim, states, device=device),
+    }
+    ones = torch.ones(states, device=device)
+    given |= {"b_rms_weight": ones, "c_rms_weight": ones}
+    given["dt_rms_weight"] = torch.ones(dim, device=device)
+    once = compat.mamba_inner_fn(**given)
+    given["x_proj_weight"] = 100 * given["x_proj_weight"]  # which the norms take back
+    close(compat.mamba_inner_fn(**given), once, (1e-3, 1e-3))
+
+
+@pytest.mark.parametrize("is_rms_norm", [False, True])
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("gate", [None, "before", "after"])
+@pytest.mark.parametrize("group", [None, 8])
+def test_layernorm_gated(
+    device: str, is_rms_norm: bool, has_bias: bool, gate: str | None, group: int | None
+) -> None:
+    given: dict[str, Any] = {
+        "x": 2 + torch.randn(3, 5, 24, device=device),
+        "weight": torch.randn(24, device=device),
+        "bias": torch.randn(24, device=device) if has_bias else None,
+        "z": torch.randn(3, 5, 24, device=device) if gate else None,
+        "eps": 1e-5,
+        "group_size": group,
+        "norm_before_gate": gate != "after",
+    }
+
+    def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, z: Tensor | None) -> Tensor:
+        factor = 1 if z is None else torch.nn.functional.silu(z)
+        y = x * factor if gate == "after" else x
+        size = group or 24
+        y = torch.nn.functional.layer_norm(y.unflatten(-1, (-1, size)), (size,), eps=1e-5)
+        y = y.flatten(-2) * weight
+        y = y if bias is None else y + bias
+        return y * factor if gate == "before" else y
+
+    if is_rms_norm:
+        compare(compat.rmsnorm_fn, compat.rms_norm_ref, given, (1e-5, 1e-5))
+    named = {name: given[name] for name in ("x", "weight", "bias", "z")}
+    rest = {name: given[name] for name in given if name not in named}
+    if not is_rms_norm:
+        compare(partial(compat.layernorm_fn, **rest), layer_norm, named, (1e-4, 1e-4))
 
 
 def test_a_circular_state_goes_on_like_a_shifted_one(device: str) -> None:

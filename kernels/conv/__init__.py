@@ -83,8 +83,9 @@ def conv_step_(
         weight: ``(D, K)``.
         bias: ``(D,)`` or None.
         pool: ``(R, K-1, D)``, any floating dtype, updated in place.
-        slots: ``(M,)`` int32 or int64, in ``[0, R)``. 0 is the null slot: any number of rows may
-            name it, and what lies in it means nothing. Other slots are distinct.
+        slots: ``(M,)`` int32 or int64, below R. 0 is the null slot: any number of rows may
+            name it, and what lies in it means nothing. Other slots are distinct. A row with a
+            negative slot names none, and its output is zero.
         activation: None or ``"silu"``.
         implementation: As in ``conv``.
 

@@ -5,11 +5,14 @@ and for a frame or two, each tap is a multiply and add over all frames. What is 
 lies in memory as the input does, so that nothing is transposed.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from audiomamba.kernels.conv.op import empty_like_layout, register
+from audiomamba.kernels.dispatch import step_named_rows
 
 __all__ = ["conv", "conv_step_"]
 
@@ -77,7 +80,11 @@ def _backward(
     )
 
 
-def _step_(
+def _step_(*inputs: Any) -> Tensor:
+    return step_named_rows(_named_step_, inputs, slots=4, timed=(0,))
+
+
+def _named_step_(
     x: Tensor, weight: Tensor, bias: Tensor | None, pool: Tensor, slots: Tensor, silu: bool
 ) -> Tensor:
     slots = slots.long()

@@ -224,6 +224,7 @@ def step_kernel(
     d = tl.program_id(0) * BD + tl.arange(0, BD)
     inside = d < D
     slot = tl.load(slots + i_m).to(tl.int64)
+    named = inside & (slot >= 0)
     p_pool = pool + slot * spr + d * spd
     newest = tl.load(x + i_m * sxm + d * sxd, mask=inside, other=0.0)
     newest = newest.to(pool.dtype.element_ty)
@@ -233,16 +234,17 @@ def step_kernel(
     for k in tl.static_range(K):
         w = tl.load(weight + d * swd + k * swk, mask=inside, other=0.0).to(tl.float32)
         if k < K - 1:
-            value = tl.load(p_pool + k * spk, mask=inside, other=0.0)
+            value = tl.load(p_pool + k * spk, mask=named, other=0.0)
             if k > 0:
-                tl.store(p_pool + (k - 1) * spk, value, mask=inside)
+                tl.store(p_pool + (k - 1) * spk, value, mask=named)
         else:
             value = newest
             if k > 0:
-                tl.store(p_pool + (k - 1) * spk, value, mask=inside)
+                tl.store(p_pool + (k - 1) * spk, value, mask=named)
         z += w * value.to(tl.float32)
     if SILU:
         z *= _sigmoid(z)
+    z = tl.where(named, z, 0.0)
     tl.store(y + i_m * sym + d * syd, z.to(y.dtype.element_ty), mask=inside)
 
 

@@ -36,8 +36,10 @@ def conv_step_(
     x: Tensor, weight: Tensor, bias: Tensor | None, pool: Tensor, slots: Tensor, silu: bool
 ) -> Tensor:
     """See ``audiomamba.kernels.conv.conv_step_``."""
-    y = torch.empty_like(x)
+    y = torch.zeros_like(x)
     for row, slot in enumerate(slots.tolist()):
+        if slot < 0:
+            continue
         window = torch.cat([pool[slot], x[row, None].to(pool.dtype)])  # (K, D)
         y[row] = _frame(window, weight, bias, silu)
         pool[slot] = window[1:].clone()

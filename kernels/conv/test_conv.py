@@ -302,3 +302,18 @@ def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, ro
         for layout in ("time", "channels"):
             D, T = (5, 40) if place.interpreted else (150, 700)
             check(Case(2, T, D, 4, "silu", resets=True, layout=layout), place, torch.float32)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_negative_slot_names_no_row(place: Place) -> None:
+    x, weight, bias, pool, *_ = arguments(Case(4, 1, 6, 4))
+    assert bias is not None and pool is not None
+    x, weight, bias, pool = (v.to(place.device, torch.float32) for v in (x, weight, bias, pool))
+    before, x = pool.clone(), x[:, 0]
+    slots = torch.tensor([-1, 2, -1, 0], device=place.device)
+    how: dict[str, Any] = {"activation": "silu", "implementation": place.implementation}
+    out = conv_step_(x, weight, bias, pool, slots, **how)
+    alone = before.clone()
+    want = conv_step_(x[[1, 3]], weight, bias, alone, slots[[1, 3]], **how)
+    assert torch.equal(out[[1, 3]], want) and torch.equal(pool, alone)
+    assert (out[[0, 2]] == 0).all()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiomamba.kernels.dispatch import LIBRARY
+from audiomamba.kernels.dispatch import LIBRARY, step_named_rows
 
 __all__ = ["scan_forward", "scan_step_"]
 
@@ -70,8 +70,11 @@ def _laid_out_like(x: Tensor | None, gradient: Tensor) -> Tensor:
 
 def _step_(*args: Any) -> Tensor:
     *inputs, implementation = args
-    result: Tensor = _module(implementation).step_(*inputs)
-    return result
+    step_ = _module(implementation).step_
+    if implementation == "gpu":
+        result: Tensor = step_(*inputs)
+        return result
+    return step_named_rows(step_, inputs, slots=6, timed=(0, 1, 3, 4, 8))
 
 
 LIBRARY.impl("scan_forward", _forward, "CompositeExplicitAutograd")

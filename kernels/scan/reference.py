@@ -92,8 +92,10 @@ def scan_step_(
     softplus: bool,
 ) -> Tensor:
     """Advance rows ``slots`` of ``pool`` by one step, one row after the other."""
-    out = torch.empty_like(u)
+    out = torch.zeros_like(u)
     for row, slot in enumerate(slots.tolist()):
+        if slot < 0:
+            continue
         y, state = scan(
             u[row, None, None],
             delta[row, None, None],

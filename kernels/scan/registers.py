@@ -404,7 +404,7 @@ def step_kernel(
     slot = tl.load(p_slots + i_m * s_sm).to(tl.int64)
     n = tl.arange(0, NP)
     n_ok = n < N
-    ok = d_ok[:, None] & n_ok[None, :]
+    ok = d_ok[:, None] & n_ok[None, :] & (slot >= 0)
     q_h = p_pool + slot * s_pr + d[:, None].to(tl.int64) * s_pd + n[None, :] * s_pn
     h = tl.load(q_h, mask=ok, other=0.0).to(tl.float32)
     A2 = tl.load(p_A + d[:, None] * N + n[None, :], mask=ok, other=0.0).to(tl.float32) * LOG2E
@@ -423,4 +423,5 @@ def step_kernel(
     if p_z is not None:
         z = tl.load(p_z + i_m * s_zm + d * s_zd, mask=d_ok, other=0.0).to(tl.float32)
         y *= z * _sigmoid(z)
+    y = tl.where(slot >= 0, y, 0.0)
     tl.store(p_out + i_m * s_om + d * s_od, y.to(p_out.dtype.element_ty), mask=d_ok)

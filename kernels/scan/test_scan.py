@@ -410,3 +410,15 @@ def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, ro
                 case = Case(B=2, T=152, D=130, N=states, G=2, resets=(40,), time_contiguous=True)
             given = inputs(case, device=place.device)
             check(evaluate(given, place.implementation), judge(given), torch.float32)
+
+
+@in_every_place
+def test_a_negative_slot_names_no_row(place: Place) -> None:
+    given = step_inputs(4, 4, 2, place.device)
+    alone = {n: x[[1, 3]] if n in ("u", "delta", "z", "B", "C") else x for n, x in given.items()}
+    alone["pool"] = given["pool"].clone()
+    slots = torch.tensor([-1, 2, -7, 1], device=place.device)
+    out = scan_step_(**given, slots=slots, implementation=place.implementation)
+    want = scan_step_(**alone, slots=slots[[1, 3]], implementation=place.implementation)
+    assert torch.equal(out[[1, 3]], want) and torch.equal(given["pool"], alone["pool"])
+    assert (out[[0, 2]] == 0).all()

@@ -135,13 +135,14 @@ def ssd_step_(
     """Take one step for M rows whose states are rows ``slots`` of ``pool``, in place.
 
     Slot 0 is the null slot: several rows may name it, its content means nothing. Other slots
-    occur once in a call. Rows of the pool that are not named stay bitwise as they are.
+    occur once in a call. Rows of the pool that are not named stay bitwise as they are. A row with a
+    negative slot names none, and its output is zero.
 
     Args:
         x, z: ``(M, H, P)``; delta: ``(M, H)``; A: ``(H,)`` or ``(M, H)``; B, C: ``(M, G, N)``; the
             others as in ``ssd``.
         pool: ``(R, H, P, N)`` float32 (or bfloat16, float16; float64 off the GPU), any strides.
-        slots: ``(M,)`` int32 or int64, from 0 to R − 1. Its values are not checked on a GPU.
+        slots: ``(M,)`` int32 or int64, below R. Its values are not checked on a GPU.
 
     Returns:
         Output ``(M, H, P)`` in the dtype of ``x``. There is no gradient.

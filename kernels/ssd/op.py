@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.kernels.blocks import pick_blocks
-from audiomamba.kernels.dispatch import LIBRARY
+from audiomamba.kernels.dispatch import LIBRARY, step_named_rows
 
 __all__ = ["ssd_forward", "ssd_step_"]
 
@@ -84,8 +84,12 @@ def _laid_out_like(x: Tensor | None, result: Tensor) -> Tensor:
 
 def _step_(*args: Any) -> Tensor:
     *inputs, implementation = args
-    result: Tensor = _module(implementation).step_(*inputs)
-    return result
+    step_ = _module(implementation).step_
+    if implementation == "gpu":
+        result: Tensor = step_(*inputs)
+        return result
+    rates = (2,) if inputs[2].ndim == 2 else ()  # one decay a row
+    return step_named_rows(step_, inputs, slots=6, timed=(0, 1, 3, 4, 8, *rates))
 
 
 LIBRARY.impl("ssd_forward", _forward, "CompositeExplicitAutograd")

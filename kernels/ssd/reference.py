@@ -122,8 +122,10 @@ def ssd_step_(
     delta_limit: tuple[float, float],
 ) -> Tensor:
     """Advance rows ``slots`` of ``pool`` by one step, one row after the other."""
-    out = torch.empty_like(x)
+    out = torch.zeros_like(x)
     for row, slot in enumerate(slots.tolist()):
+        if slot < 0:
+            continue
         y, state = ssd(
             x[row, None, None],
             delta[row, None, None],

@@ -472,3 +472,15 @@ def test_memory_too_wide_for_short_offsets_is_copied() -> None:
     wide = torch.empty_strided((2, 100, 3, 64), (1, 2, 200, apart), device="meta")
     assert op.near(wide).is_contiguous()
     assert op.near(wide[..., :32]).stride() == wide.stride()
+
+
+@in_every_place
+def test_a_negative_slot_names_no_row(place: Place) -> None:
+    given = step_inputs(4, Case(B=4, T=1, H=2, P=4, N=2), place.device)
+    alone = {n: x[[1, 3]] if n in STEPPED else x for n, x in given.items()}
+    alone["pool"] = given["pool"].clone()
+    slots = torch.tensor([-1, 2, -7, 1], device=place.device)
+    out = ssd_step_(**given, slots=slots, implementation=place.implementation)
+    want = ssd_step_(**alone, slots=slots[[1, 3]], implementation=place.implementation)
+    assert torch.equal(out[[1, 3]], want) and torch.equal(given["pool"], alone["pool"])
+    assert (out[[0, 2]] == 0).all()

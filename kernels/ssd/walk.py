@@ -374,7 +374,7 @@ def step_kernel(
     n = tl.arange(0, NP)
     p_ok = p < P
     n_ok = n < N
-    ok = p_ok[:, None] & n_ok[None, :]
+    ok = p_ok[:, None] & n_ok[None, :] & (slot >= 0)
     q_h = p_pool + slot * s_Sr + i_h * s_Sh + p[:, None] * s_Sp + n[None, :] * s_Sn
     h = tl.load(q_h, mask=ok, other=0.0).to(tl.float32)
     dt = tl.load(p_dt + i_m * s_dm + i_h * s_dh).to(tl.float32)
@@ -396,4 +396,5 @@ def step_kernel(
     if p_z is not None:
         z = tl.load(p_z + i_m * s_zm + i_h * s_zh + p * s_zp, mask=p_ok, other=0.0).to(tl.float32)
         y *= z * sigmoid(z)
+    y = tl.where(slot >= 0, y, 0.0)
     tl.store(p_out + i_m * s_om + i_h * s_oh + p * s_op, y.to(p_out.dtype.element_ty), mask=p_ok)
