@@ -5,12 +5,20 @@
 Recordings of single words are cut to their sound, joined with pauses of 0.12 to 0.45 s, and heard
 as one; a list counts where every word was heard. The mean of ``start`` is what ``start_delay_s`` of
 the checkpoint should be; measure with ``--raw`` to fit it, without it to check.
+
+With ``--vocabulary VOCAB.json`` the manifest's recordings are sentences, heard as they are, and the
+times that count as known are those of the text laid along the phone head (speech/alignment.py)::
+
+    python -m audiomamba.training.word_times dev.jsonl --vocabulary VOCAB.json
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +26,10 @@ from numpy.typing import NDArray
 from audiomamba.models.listener import Listener
 from audiomamba.training.clips import Clip, read_clips
 
-__all__ = ["Lateness", "join", "main", "measure"]
+if TYPE_CHECKING:
+    from audiomamba.training.speech.alignment import Aligner
+
+__all__ = ["Lateness", "join", "main", "measure", "measure_aligned"]
 
 RATE = 16_000
 WORDS = 6  # in a list
@@ -66,6 +77,28 @@ def measure(listener: Listener, clips: Sequence[Clip], *, raw: bool = False) -> 
     return Lateness(np.array(starts), np.array(ends))
 
 
+def measure_aligned(
+    listener: Listener, aligner: "Aligner", clips: Sequence[Clip], *, raw: bool = False
+) -> Lateness:
+    """Words of sentences that were heard rightly, against where ``aligner`` finds them."""
+    changes = {"start_delay_s": 0.0} if raw else {}
+    starts: list[float] = []
+    ends: list[float] = []
+    for clip in clips:
+        said = clip.text.split()
+        aligned = aligner.align(np.clip(clip.samples * 32_768, -32_768, 32_767).astype("i2"), said)
+        if aligned is None:
+            continue
+        decoder = listener.decoder_config(**changes)
+        heard = listener.transcribe(clip.samples, decoder=decoder).words
+        pairs = SequenceMatcher(None, said, [word.word for word in heard], autojunk=False)
+        for a, b, size in pairs.get_matching_blocks():
+            for (start, end), word in zip(aligned.words[a : a + size], heard[b:], strict=False):
+                starts.append(word.start - start)
+                ends.append(word.end - end)
+    return Lateness(np.array(starts), np.array(ends))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line of the module's docstring."""
     from audiomamba.models.loading import load
@@ -75,17 +108,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="listen-en", help="name or folder")
     parser.add_argument("--split", default="dev", help="(default: %(default)s)")
     parser.add_argument("--raw", action="store_true", help="without the start delay")
-    parser.add_argument("--words", type=int, default=240, help="at most")
+    parser.add_argument("--words", type=int, default=240, help="recordings, at most")
+    parser.add_argument("--vocabulary", type=Path, help="phones, for recordings of sentences")
     options = parser.parse_args(arguments)
     clips = list(read_clips(options.manifest, split=options.split))
     chosen = np.random.default_rng(1).permutation(len(clips))[: options.words]
-    late = measure(load(options.model), [clips[i] for i in chosen], raw=options.raw)
+    listener, clips = load(options.model), [clips[i] for i in chosen]
+    if options.vocabulary is None:
+        late = measure(listener, clips, raw=options.raw)
+    else:
+        aligner = _aligner(options.model, options.vocabulary)
+        late = measure_aligned(listener, aligner, clips, raw=options.raw)
     print("| | words | mean late, s | spread, s | mean distance, s |\n|---|---:|---:|---:|---:|")
     for name, seconds in (("start", late.start), ("end", late.end)):
         print(
             f"| {name} | {len(seconds)} | {seconds.mean():.3f} | {seconds.std():.3f} "
             f"| {np.abs(seconds).mean():.3f} |"
         )
+
+
+def _aligner(model: str, vocabulary: Path) -> "Aligner":
+    from audiomamba.models.registry import find
+    from audiomamba.models.torch_acoustic import load_transcriber
+    from audiomamba.training.speech.alignment import Aligner
+    from audiomamba.training.speech.g2p import Phonemiser
+
+    letters = json.loads(vocabulary.read_text(encoding="utf-8"))["vocab"]
+    return Aligner(load_transcriber(find(model)), Phonemiser(letters))
 
 
 def _hiss(random: np.random.Generator, seconds: float) -> Samples:

@@ -8,7 +8,8 @@ import soundfile
 
 import audiomamba as am
 from audiomamba.training.clips import Clip
-from audiomamba.training.word_times import RATE, WORDS, join, measure
+from audiomamba.training.speech.alignment import Alignment
+from audiomamba.training.word_times import RATE, WORDS, join, measure, measure_aligned
 
 SPOKEN = Path(__file__).parent.parent / "recordings" / "zero_one_five.flac"
 
@@ -32,3 +33,22 @@ def test_the_shipped_models_words_start_about_when_they_are_said() -> None:
     assert len(late.start) == WORDS
     assert abs(late.start.mean()) < raw.start.mean()
     np.testing.assert_array_equal(late.end, raw.end)
+
+
+def test_words_of_sentences_are_held_to_an_alignment() -> None:
+    samples, _ = soundfile.read(SPOKEN, dtype="float32")
+    spans = np.array([[0.4, 0.9], [1.2, 1.7], [1.7, 1.8], [2.2, 2.8]])
+
+    class Fake:
+        def align(self, given: np.ndarray, words: list[str]) -> Alignment:
+            assert given.dtype == np.int16 and abs(int(given.max()) / 32_768 - samples.max()) < 1e-3
+            assert words == ["zero", "one", "never", "five"]
+            return Alignment(np.zeros(1, np.uint8), np.zeros(1), spans, -0.1)
+
+    listener = am.load("listen-en")
+    clip = Clip("a", "clear", "zero one never five", samples)
+    late = measure_aligned(listener, Fake(), [clip])  # type: ignore[arg-type]
+    heard = listener.transcribe(samples).words
+    assert [word.word for word in heard] == ["zero", "one", "five"]
+    np.testing.assert_allclose(late.start, [w.start for w in heard] - spans[[0, 1, 3], 0])
+    np.testing.assert_allclose(late.end, [w.end for w in heard] - spans[[0, 1, 3], 1])
