@@ -34,6 +34,7 @@ with compiling_for(90):
 """
 
 
+@pytest.mark.slow
 def test_a_second_warm_up_meets_no_new_kernel_and_lengths_of_a_kind_share_theirs(
     tmp_path: Path,
 ) -> None:
@@ -49,7 +50,8 @@ def test_a_second_warm_up_meets_no_new_kernel_and_lengths_of_a_kind_share_theirs
     assert other.split() == ["6", *both]  # 34 rows are no multiple of 16
 
 
-def test_a_warm_up_launches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not INTERPRETED, reason="gpu-interpreted: TRITON_INTERPRET=1 is not set")
+def test_a_warm_up_launches_nothing() -> None:
     given = inputs(Case(B=2, T=1, D=4, N=2))
     for name in ("u", "delta", "z", "B", "C"):
         given[name] = given[name][:, 0]
@@ -60,9 +62,6 @@ def test_a_warm_up_launches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def step() -> None:
         scan_step_(**given, pool=pool, slots=slots, implementation="gpu")
 
-    if not INTERPRETED:
-        monkeypatch.setattr("audiomamba.kernels.dispatch.BY_DEVICE", {"cpu": "cpu"})
-        pytest.skip("gpu-interpreted: TRITON_INTERPRET=1 is not set")
     done = warmup(step)
     assert done.kernels == done.compiled == ()
     assert torch.equal(pool, torch.ones(3, 4, 2))
