@@ -12,6 +12,7 @@ from audiomamba.streaming.protocol import Dialect, StreamSettings, events, reque
 from audiomamba.streaming.server.account import Account
 from audiomamba.streaming.server.generations import Generations
 from audiomamba.streaming.server.limits import LimitsConfig
+from audiomamba.streaming.server.pace import Pace
 from audiomamba.streaming.server.resume import Holder, Past, Streams
 from audiomamba.streaming.server.service import Service
 
@@ -61,6 +62,7 @@ class Stream:
         self._draining = False
         self._finishing = False  # the client said that no more audio comes
         self._over = False  # the session has said its last
+        self._pace: Pace | None = None
 
     def stir(self) -> None:
         """What ``notify`` was called for."""
@@ -82,6 +84,7 @@ class Stream:
             self._ready()
             return
         past = await self._resume(settings) if settings.resume else None
+        self._pace = Pace(settings.audio.sample_rate)
         if past is None:
             self._session = self._service.open(settings, self._notify)
             self._streams.enter(self._id, self._holder)
@@ -233,7 +236,10 @@ class Stream:
         while True:
             self._room.clear()
             taken = session.feed(samples)
-            self._account.fed(time.monotonic())
+            now = time.monotonic()
+            self._account.fed(now)
+            if self._pace is not None and (warning := self._pace.look(session.received, now)):
+                self._dialect.emit(warning, now)
             samples = samples[taken:]
             if not samples:
                 return
