@@ -9,8 +9,8 @@ training sound, which the checkpoint keeps:
 - *runaway* is a block far past one (:data:`FAR_DB`, :data:`FAR_SHARE`), or
   :data:`MOST_HELD_S` of suspect blocks. The stream is taken back to where it was calm last and goes
   on from there with another stream of chance and a lower temperature. After :data:`TRIES` of
-  these it begins anew there, from the state before the first sample. Should that run away too, as
-  often, the stream is let go for :data:`PARDON_S`, so that work always ends.
+  these it begins anew there, from the state before the first sample, without a prompt there was.
+  Should that run away too, as often, it is let go for :data:`PARDON_S`, so that work always ends.
 - *silence* longer than any that was learnt makes the stream begin anew where it is. Where a label
   asks for one word, silence after it was learnt to have no end.
 
