@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from audiomamba.audio.mel import MelConfig
+from audiomamba.kernels import compilations
 from audiomamba.models.transcriber import Transcriber, TranscriberConfig
 from audiomamba.nn import LayerConfig, StackConfig
 from audiomamba.streaming.engine.torch_model import TorchStepModel
@@ -60,3 +61,16 @@ def test_a_saved_state_goes_on_in_another_slot(device: str) -> None:
     steps.load(2, saved)
     np.testing.assert_array_equal(steps.step(block, [1]), steps.step(block, [2]))
     assert steps.state_bytes > 0
+
+
+@pytest.mark.gpu
+@NO_GPU
+def test_a_batch_size_that_was_warmed_up_compiles_no_kernel() -> None:
+    steps = TorchStepModel(small().to("cuda"), slots=3, block=2)
+    block = np.zeros((3, 8, 80), np.float32)
+    for size in (1, 2, 3):  # as the engine does before it takes streams
+        steps.step(block[:size], [0] * size)
+    with compilations() as met:
+        for slots in ([1], [3, 1], [2, 3, 1]):
+            steps.step(block[: len(slots)], slots)
+    assert met == []
