@@ -1,23 +1,19 @@
-"""Labelled recordings to measure on, read from a tar and its manifest, and grouped for reports.
+"""Labelled recordings to measure on, read as manifests.py says, and grouped for reports.
 
-Groups: ``clear`` (native and clearly read), ``words`` (joined single words), ``digits``, and
-``accented/adults`` and ``accented/children`` (Mandarin speakers of English).
+A record's ``group``, or by its kind and source: ``clear`` (native and clearly read), ``words``
+(joined single words), ``digits``, and ``accented/adults`` and ``accented/children`` (Mandarin
+speakers of English).
 """
 
-import io
-import json
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from audiomamba.errors import AudioError
-from audiomamba.training.recordings import decode
+from audiomamba.training.manifests import Record, files, read
+from audiomamba.training.recordings import utterances
 
 __all__ = ["Clip", "group_of", "read_clips"]
 
@@ -36,43 +32,35 @@ class Clip:
     samples: NDArray[np.float32]  # (S,) at 16 kHz
 
 
-def group_of(record: dict[str, Any]) -> str:
-    """The group of a manifest's record."""
-    if record["source"] == _ACCENTED:
+def group_of(record: Record) -> str:
+    """The group of a manifest's record; ``all`` where nothing is said of it."""
+    if "group" in record:
+        return str(record["group"])
+    if record.get("source") == _ACCENTED:
         return "accented/children" if record.get("age", 99) < _ADULT_AGE else "accented/adults"
-    return {"words": "words", "word": "words", "digit": "digits"}.get(record["kind"], "clear")
+    kinds = {"words": "words", "word": "words", "digit": "digits", "sentence": "clear"}
+    return kinds.get(record.get("kind", ""), "all")
 
 
 def read_clips(manifest: Path, *, split: str = _SPLIT) -> Iterator[Clip]:
-    """Utterances of a split with a human transcript; the tar lies beside the manifest.
+    """Utterances of a split with a human transcript, of a manifest as manifests.py reads it.
+
+    A record without a ``split`` belongs to all.
 
     Raises:
-        AudioError: the manifest or the tar is missing, or a file in it cannot be read.
+        AudioError: the manifest or a recording is missing or cannot be read.
     """
-    wanted: dict[str, list[dict[str, Any]]] = {}
-    try:
-        with manifest.open(encoding="utf-8") as lines:
-            for record in map(json.loads, lines):
-                human = record.get("text") and record.get("text_origin", "human") == "human"
-                if human and record["split"] == split:
-                    wanted.setdefault(record["path"], []).append(record)
-        with tarfile.open(manifest.with_suffix(".tar")) as tar:
-            for member in tar:
-                file = tar.extractfile(member) if member.name in wanted else None
-                if file is not None:
-                    yield from _cut(file.read(), wanted[member.name])
-    except (OSError, KeyError, json.JSONDecodeError) as error:
-        raise AudioError(
-            f"{manifest}: cannot be read as a manifest with its tar: {error}"
-        ) from None
+    wanted: dict[str, list[Record]] = {}
+    for record in read(manifest):
+        human = record.get("text") and record.get("text_origin", "human") == "human"
+        if human and record.get("split", split) == split:
+            wanted.setdefault(record["path"], []).append(record)
+    for name, encoded in files(manifest, wanted):
+        yield from _cut(name, encoded, wanted[name])
 
 
-def _cut(encoded: bytes, records: list[dict[str, Any]]) -> Iterator[Clip]:
-    name = records[0]["path"]
-    samples = decode(encoded, name=name)
-    # Positions count samples at the file's own rate.
-    scale = 16_000 // soundfile.info(io.BytesIO(encoded)).samplerate
-    for record in records:
-        span = slice(record.get("start", 0) * scale, record.get("end", len(samples)) * scale)
-        label = name if "start" not in record else f"{name}@{record['start']}"
-        yield Clip(label, group_of(record), record["text"], samples[span])
+def _cut(name: str, encoded: bytes, records: list[Record]) -> Iterator[Clip]:
+    for record, samples in utterances(encoded, records):
+        place = record.get("start", record.get("offset"))
+        label = name if place is None else f"{name}@{place}"
+        yield Clip(label, group_of(record), record["text"], samples)

@@ -14,14 +14,12 @@ Records without a transcript are left out, and so are the noises kept for measur
 
 import argparse
 import io
-import json
 import multiprocessing
-import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import soundfile
@@ -29,15 +27,23 @@ from numpy.typing import NDArray
 
 from audiomamba.errors import AudioError
 from audiomamba.training.corpus import SAMPLE_RATE, CorpusWriter
+from audiomamba.training.manifests import Record, files, read
 
-__all__ = ["CORPORA", "HELD_OUT_NOISE", "RecordingSet", "decode", "pack"]
+__all__ = [
+    "CORPORA",
+    "HELD_OUT_NOISE",
+    "RecordingSet",
+    "decode",
+    "pack",
+    "to_int16",
+    "utterances",
+]
 
 HELD_OUT_NOISE = frozenset({"noise-sb5", "music-vibeace", "rir-sb4"})  # for measuring only
 
 _FULL_SCALE = 32_768.0
 _KINDS = {"noise": "noise", "music": "music", "rir": "room"}
 
-Record: TypeAlias = dict[str, Any]
 Clip: TypeAlias = tuple[NDArray[np.int16], str, str, str | None]  # audio, text, source, speaker
 
 
@@ -62,45 +68,62 @@ def decode(encoded: bytes, *, name: str = "audio") -> NDArray[np.float32]:
     """Read a whole audio file.
 
     Args:
-        encoded: The file, in any format libsndfile reads.
+        encoded: The file, in any format libsndfile reads, at any rate.
         name: What an error calls it.
 
     Returns:
         Samples ``(S,)`` at 16 kHz, mono (the mean of the channels).
 
     Raises:
-        AudioError: it cannot be read, or its rate is no whole fraction of 16 kHz.
+        AudioError: it cannot be read.
     """
     try:
         frames, rate = soundfile.read(io.BytesIO(encoded), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"recordings: {name} cannot be read ({error.error_string})") from error
     samples: NDArray[np.float32] = frames.mean(axis=1)
-    if SAMPLE_RATE % rate:
-        raise AudioError(f"recordings: {name} is at {rate} Hz, wants a whole fraction of 16000")
-    return samples if rate == SAMPLE_RATE else _upsample(samples, SAMPLE_RATE // rate)
+    if rate == SAMPLE_RATE:
+        return samples
+    import librosa  # half a second, which recordings at 16 kHz need not wait for
+
+    raised: NDArray[np.float32] = librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
+    return raised
 
 
-def _upsample(samples: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """Raise the rate by a whole factor: the spectrum stays, what lies above it is zero."""
-    spectrum = np.fft.rfft(samples)
-    if len(samples) % 2 == 0:
-        spectrum[-1] *= 0.5  # the old Nyquist bin now has a mirror image of its own
-    raised = np.fft.irfft(spectrum * factor, len(samples) * factor)
-    return raised.astype(np.float32)
+def utterances(
+    encoded: bytes, records: Sequence[Record]
+) -> Iterator[tuple[Record, NDArray[np.float32]]]:
+    """Decode a file and cut the records of a manifest out of it.
+
+    ``start`` and ``end`` are samples of the file, ``offset`` and ``duration`` seconds.
+    """
+    samples = decode(encoded, name=records[0]["path"])
+    rate = soundfile.info(io.BytesIO(encoded)).samplerate
+    for record in records:
+        if "offset" in record:
+            first = round(float(record["offset"]) * SAMPLE_RATE)
+            lasts = record.get("duration")
+            end = len(samples) if lasts is None else first + round(float(lasts) * SAMPLE_RATE)
+        else:
+            first = round(record.get("start", 0) * SAMPLE_RATE / rate)
+            end = round(record["end"] * SAMPLE_RATE / rate) if "end" in record else len(samples)
+        yield record, samples[first:end]
+
+
+def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Samples of a full scale of 1 as a corpus keeps them; what is beyond is clipped."""
+    scaled = np.clip(np.rint(samples * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1)
+    levels: NDArray[np.int16] = scaled.astype(np.int16)
+    return levels
 
 
 def _clips(encoded: bytes, records: list[Record]) -> list[Clip]:
     """Decode one member of a tar and cut its records out of it."""
-    samples = decode(encoded, name=records[0]["path"])
-    levels = np.clip(np.rint(samples * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1)
-    pcm = levels.astype(np.int16)
     clips: list[Clip] = []
-    for record in records:
-        scale = SAMPLE_RATE // record.get("rate", SAMPLE_RATE) if "start" in record else 1
-        start, end = record.get("start", 0) * scale, record.get("end", len(pcm)) * scale
+    for record, samples in utterances(encoded, records):
         source: str = _KINDS.get(record.get("kind", "")) or record["source"]
-        clips.append((pcm[start:end], record.get("text") or "", source, record.get("speaker")))
+        text = record.get("text") or ""
+        clips.append((to_int16(samples), text, source, record.get("speaker")))
     return clips
 
 
@@ -110,18 +133,14 @@ def _wanted(record: Record, split: str | None) -> bool:
     return record["split"] == split and bool(record["text"])
 
 
-def _members(data: Path, tar_name: str, split: str | None) -> Iterator[tuple[bytes, list[Record]]]:
-    """Members of a tar that hold wanted records, with those records."""
-    by_path: dict[str, list[Record]] = {}
-    with (data / f"{tar_name}.jsonl").open(encoding="utf-8") as lines:
-        for record in map(json.loads, lines):
-            if _wanted(record, split):
-                by_path.setdefault(record["path"], []).append(record)
-    with tarfile.open(data / f"{tar_name}.tar") as tar:
-        for member in tar:
-            file = tar.extractfile(member) if member.name in by_path else None
-            if file is not None:
-                yield file.read(), by_path[member.name]
+def _members(data: Path, name: str, split: str | None) -> Iterator[tuple[bytes, list[Record]]]:
+    """Files of a manifest that hold wanted records, with those records."""
+    manifest, by_path = data / f"{name}.jsonl", dict[str, list[Record]]()
+    for record in read(manifest):
+        if _wanted(record, split):
+            by_path.setdefault(record["path"], []).append(record)
+    for path, encoded in files(manifest, by_path):
+        yield encoded, by_path[path]
 
 
 def pack(

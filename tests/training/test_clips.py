@@ -66,6 +66,8 @@ def test_positions_count_at_the_rate_of_the_file(tmp_path: Path) -> None:
         ({"kind": "words"}, "words"),
         ({"kind": "digit"}, "digits"),
         ({}, "clear"),
+        ({"kind": "sentence", "group": "meeting"}, "meeting"),
+        ({"kind": ""}, "all"),
     ],
 )
 def test_groups(fields: dict[str, Any], group: str) -> None:
@@ -76,3 +78,11 @@ def test_a_missing_tar_is_named(tmp_path: Path) -> None:
     (tmp_path / "dev.jsonl").write_text(json.dumps(record("a.flac")) + "\n")
     with pytest.raises(AudioError, match=r"dev\.jsonl"):
         list(read_clips(tmp_path / "dev.jsonl"))
+
+
+def test_a_bare_manifest_of_files_is_enough(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(4410, np.float32), 44_100)
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"path": "a.wav", "text": "No. 5"}))
+    [clip] = read_clips(tmp_path / "mine.jsonl")
+    assert (clip.name, clip.group, len(clip.samples)) == ("a.wav", "all", 1600)
+    assert clip.text == "number five"

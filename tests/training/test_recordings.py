@@ -36,7 +36,9 @@ def write_set(
 
 def test_a_lower_rate_is_raised_without_change_of_pitch_or_level() -> None:
     raised = decode(flac(tone(1000, 8000, 0.5), 8000))
-    np.testing.assert_allclose(raised, tone(1000, 16000, 0.5), atol=2e-3)
+    assert len(raised) == 8000
+    inner = slice(100, -100)  # a tone that begins at once has no one spectrum at its ends
+    np.testing.assert_allclose(raised[inner], tone(1000, 16000, 0.5)[inner], atol=2e-3)
 
 
 def test_what_is_no_audio_is_refused_by_name() -> None:
@@ -44,9 +46,12 @@ def test_what_is_no_audio_is_refused_by_name() -> None:
         decode(b"not audio", name="clip.ogg")
 
 
-def test_an_odd_rate_is_refused() -> None:
-    with pytest.raises(AudioError, match="22050"):
-        decode(flac(tone(100, 22050, 0.1), 22050))
+@pytest.mark.parametrize("rate", [11_025, 22_050, 44_100, 48_000])
+def test_any_rate_becomes_16_khz(rate: int) -> None:
+    found = decode(flac(tone(440, rate, 0.5), rate))
+    assert len(found) == 8000
+    inner = slice(200, -200)
+    np.testing.assert_allclose(found[inner], tone(440, 16000, 0.5)[inner], atol=3e-3)
 
 
 @pytest.mark.slow
