@@ -12,7 +12,7 @@ from audiomamba.audio.mulaw import SILENCE, expand
 from audiomamba.config import from_mapping
 from audiomamba.errors import ConfigError, ShapeError, StateError
 from audiomamba.models.wave.engine import WaveEngine
-from audiomamba.models.wave.guard import COOLER, Incident, Verdict
+from audiomamba.models.wave.guard import COOLER, ENDLESS, Incident, Verdict
 from audiomamba.models.wave.sampling import Sampling, other_seed
 from audiomamba.models.wave.saving import pack, part, unpack
 from audiomamba.models.wave.watch import Watch
@@ -234,7 +234,7 @@ class Generation:
         for stream, verdict in enumerate(verdicts):
             if verdict is Verdict.RUNAWAY:
                 self._settle(stream, wanted)
-            elif verdict is Verdict.SILENT:
+            elif verdict is Verdict.ENDLESS:
                 self._intervene(stream)
 
     def _judge(self, codes: Codes, streams: NDArray[np.intp]) -> list[Verdict]:
@@ -272,7 +272,7 @@ class Generation:
         watch, own = _watched(self), np.array([stream])
         guard, rate, noticed = watch.guard, watch.sample_rate, int(self._drawn[stream])
         remedy, kind = guard.remedy(stream), guard.kinds[stream]
-        if kind == "silence":  # what was made of it is well
+        if kind in ENDLESS:  # what was made of it is well
             self._mark(own)
         rows = self._rows(own)
         self._engine.put(self._state, rows, self._engine.take(watch.back, rows))

@@ -1,4 +1,4 @@
-"""No runaway noise, no silence for ever: what a model makes is compared with what it learnt from.
+"""No runaway noise, no silence or tone for ever: what is made is compared with what was learnt.
 
 An autoregressive model that was fed something unlike its training can stay there: noise that
 feeds on itself, samples stuck at full scale, silence that never ends. The guard takes running
@@ -11,8 +11,8 @@ training sound, which the checkpoint keeps:
   on from there with another stream of chance and a lower temperature. After :data:`TRIES` of
   these it begins anew there, from the state before the first sample, without a prompt there was.
   Should that run away too, as often, it is let go for :data:`PARDON_S`, so that work always ends.
-- *silence* longer than any that was learnt makes the stream begin anew where it is. Where a label
-  asks for one word, silence after it was learnt to have no end.
+- *endless* is silence, or a tone that does not change, longer than any that was learnt: the stream
+  begins anew where it is. Where a label asks for one word, silence after it has no end.
 
 All of it is a function of the samples drawn: the same seed gives the same interventions, in any cut
 into calls, after a save and a resume, alone or among others.
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from audiomamba.models.wave.statistics import Codes, Running, SoundStatistics
 
-__all__ = ["MOST_HELD_S", "TRIES", "Guard", "Incident", "Verdict"]
+__all__ = ["ENDLESS", "MOST_HELD_S", "TRIES", "Guard", "Incident", "Verdict"]
 
 FAR_DB = 6.0  # past the loudest that was learnt
 FAR_SHARE = 0.5  # of the way from the noisiest that was learnt to white noise
@@ -38,6 +38,8 @@ TRIES = 3
 COOLER = 0.95  # of the temperature, a try
 CALM_S = 2.0  # after which a stream is a step warmer, and its tries are forgotten
 PARDON_S = 10.0
+ENDLESS = ("silence", "tone")
+"""Kinds of sound that is well up to now, and must not go on."""
 
 
 class Verdict(Enum):
@@ -46,7 +48,7 @@ class Verdict(Enum):
     CALM = "calm"
     SUSPECT = "suspect"
     RUNAWAY = "runaway"
-    SILENT = "silent"
+    ENDLESS = "endless"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Incident:
 
     stream: int
     at_s: float  # of sound, where it was noticed
-    kind: str  # noise, loudness, saturation or silence
+    kind: str  # noise, loudness, saturation, silence or tone
     remedy: str  # drawn again, begun anew or let go
     from_s: float  # of sound, where it goes on differently
 
@@ -80,10 +82,12 @@ class Guard:
         streams = len(labelled)
         self.running = Running(streams, block, sample_rate)
         self._learnt = statistics
-        free, asked = (
+        free, asked, self._steady_s = (
             math.inf if longest is None else max(2 * longest, longest + 1.0)
-            for longest in (statistics.silence_s, statistics.labelled_silence_s)
-        )
+            for longest in (
+                statistics.silence_s, statistics.labelled_silence_s, statistics.steady_s
+            )
+        )  # fmt: skip
         self._silence_s = np.where(labelled, asked, free)
         block_s = self.running.block_s
         self._most_held, self._calm, self._pardon = (
@@ -111,7 +115,13 @@ class Guard:
         ]
 
     def _verdict(
-        self, stream: int, level: float, flatness: float, clipped: float, silent_s: float
+        self,
+        stream: int,
+        level: float,
+        flatness: float,
+        clipped: float,
+        silent_s: float,
+        steady_s: float,
     ) -> Verdict:
         learnt = self._learnt
         far = {
@@ -133,17 +143,17 @@ class Guard:
         if self._calm_for[stream] >= self._calm:
             self._calm_for[stream] = self._tries[stream] = 0
             self.cooling[stream] = max(0, self.cooling[stream] - 1)
-        if silent_s > self._silence_s[stream]:
-            self.kinds[stream] = "silence"
-            return Verdict.SILENT
+        if silent_s > self._silence_s[stream] or steady_s > self._steady_s:
+            self.kinds[stream] = "silence" if silent_s else "tone"
+            return Verdict.ENDLESS
         return Verdict.CALM
 
     def remedy(self, stream: int) -> str:
-        """What is to be done about a stream that ran away, or fell silent."""
+        """What is to be done about a stream that ran away, or does not change any more."""
         kind = self.kinds[stream]
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self._held[stream] = self._calm_for[stream] = 0
-        if kind == "silence":
+        if kind in ENDLESS:
             return "begun anew"
         self._tries[stream] += 1
         tries = self._tries[stream]

@@ -1,4 +1,4 @@
-"""What sound is like as it runs on: loudness, noisiness, saturation, silence, in constant memory.
+"""What sound is like as it runs on: how loud, noisy, saturated, silent, steady; in constant memory.
 
 The same running means are taken of what a model was trained on, whose extremes its checkpoint
 keeps (:class:`SoundStatistics`), and of what it makes (guard.py compares the two). One step is a
@@ -24,7 +24,7 @@ FADE_S = 0.3  # of the running means
 SILENCE_DB = -60.0  # a block below this is silent
 QUIET_DB = -50.0  # sound below this is neither noise nor speech: its colour is not judged
 FFT = 256
-SHARE = 0.999  # of the blocks of what is trained on that lie within its statistics
+STEADY_DB, STEADY_SHARE = 1.0, 0.1  # a block as loud and as coloured as the one before it
 LOUDEST = 2  # classes at either end that count as full scale
 
 Codes = NDArray[np.uint8]
@@ -40,6 +40,7 @@ class SoundStatistics:
     clipped: float = 1.0  # running share of samples at full scale
     silence_s: float | None = None  # longest silence where nothing is asked for; None: unlimited
     labelled_silence_s: float | None = None  # the same where a label is asked for
+    steady_s: float | None = None  # longest sound that did not change; None: unlimited
 
 
 class Readings(NamedTuple):
@@ -49,6 +50,7 @@ class Readings(NamedTuple):
     flatness: Floats  # (M,); 0 where the sound is too quiet to tell
     clipped: Floats  # (M,)
     silent_s: Floats  # (M,) seconds of silence up to now
+    steady_s: Floats  # (M,) seconds of sound up to now that did not change
 
 
 def block_samples(sample_rate: int, period: int) -> int:
@@ -75,6 +77,8 @@ class Running:
         self.spectrum = np.zeros((streams, FFT // 2 + 1))
         self.clipped = np.zeros(streams)
         self.silent_s = np.zeros(streams)
+        self.steady_s = np.zeros(streams)
+        self.before = np.zeros((streams, FFT // 2 + 1))  # spectrum of the last block
 
     def add(self, codes: Codes, streams: NDArray[np.intp] | None = None) -> Readings:
         """Take a block ``(m, block)`` of each of ``streams (m,)``, or of all."""
@@ -87,6 +91,9 @@ class Running:
         self.clipped[rows] += (1 - self._fade) * (ends.mean(1) - self.clipped[rows])
         silent = _db(np.square(sound).mean(1)) < SILENCE_DB
         self.silent_s[rows] = np.where(silent, self.silent_s[rows] + self.block_s, 0.0)
+        steady = ~silent & _alike(self.before[rows], power)
+        self.steady_s[rows] = np.where(steady, self.steady_s[rows] + self.block_s, 0.0)
+        self.before[rows] = power
         return self._readings(rows)
 
     def forget(self, stream: int) -> None:
@@ -96,7 +103,10 @@ class Running:
 
     def dump(self) -> dict[str, Floats]:
         """The means themselves, a row a stream."""
-        return {"spectrum": self.spectrum, "clipped": self.clipped, "silent_s": self.silent_s}
+        return {
+            "spectrum": self.spectrum, "clipped": self.clipped, "silent_s": self.silent_s,
+            "steady_s": self.steady_s, "before": self.before,
+        }  # fmt: skip
 
     def _readings(self, rows: NDArray[np.intp]) -> Readings:
         spectrum = self.spectrum[rows]
@@ -105,7 +115,9 @@ class Running:
         inner = spectrum + 1e-12
         flatness = np.exp(np.log(inner).mean(1)) / inner.mean(1)
         flatness = np.where(level > QUIET_DB, flatness, 0.0)
-        return Readings(level, flatness, self.clipped[rows], self.silent_s[rows])
+        return Readings(
+            level, flatness, self.clipped[rows], self.silent_s[rows], self.steady_s[rows]
+        )
 
 
 def measure(sounds: Iterable[Codes], sample_rate: int, period: int) -> SoundStatistics:
@@ -127,9 +139,21 @@ def measure(sounds: Iterable[Codes], sample_rate: int, period: int) -> SoundStat
     if not rows:
         return SoundStatistics()
     columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
-    level, flatness, clipped = (round(float(np.quantile(c, SHARE)), 4) for c in columns[:3])
-    silence = round(float(columns[3].max()), 3)
-    return SoundStatistics(level_db=level, flatness=flatness, clipped=clipped, silence_s=silence)
+    # The largest, not nearly so: what is rare in slow sound lasts for seconds when it comes.
+    level, flatness, clipped = (round(float(c.max()), 4) for c in columns[:3])
+    silence, steady = (round(float(c.max()), 3) for c in columns[3:])
+    return SoundStatistics(
+        level_db=level, flatness=flatness, clipped=clipped, silence_s=silence, steady_s=steady
+    )
+
+
+def _alike(before: Floats, power: Floats) -> NDArray[np.bool_]:
+    """Whether spectra ``(m, bins)`` are as loud and of the same colour, ``(m,)``."""
+    was, now = before.sum(1), power.sum(1)
+    colours = [x / (total[:, None] + 1e-12) for x, total in ((before, was), (power, now))]
+    moved = np.abs(colours[0] - colours[1]).sum(1) / 2
+    same: NDArray[np.bool_] = (np.abs(_db(was) - _db(now)) < STEADY_DB) & (moved < STEADY_SHARE)
+    return same
 
 
 def _db(power: Floats) -> Floats:

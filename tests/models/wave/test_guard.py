@@ -74,10 +74,23 @@ def test_silence_longer_than_was_learnt_is_told_where_it_was_learnt_to_end() -> 
     codes = sound("silent", 30)
     limit_s = 1.5  # a second more than 0.5
     said = verdicts(guard(), codes)
-    assert said.index(Verdict.SILENT) == int(limit_s * RATE / BLOCK)
+    assert said.index(Verdict.ENDLESS) == int(limit_s * RATE / BLOCK)
     assert set(verdicts(guard(silence_s=None), codes)) == {Verdict.CALM}
     labelled = Guard(SoundStatistics(silence_s=0.5), np.array([True]), BLOCK, RATE)
     assert set(verdicts(labelled, codes)) == {Verdict.CALM}
+
+
+def test_a_tone_that_does_not_change_is_told_where_none_was_learnt() -> None:
+    tone = compand((0.2 * np.sin(np.arange(30 * BLOCK) * 0.37)).astype(np.float32))
+    codes = tone.reshape(30, 1, BLOCK)
+    own = guard(steady_s=0.5)
+    said = verdicts(own, codes)
+    # A block later than silence: the first is like none before it.
+    assert said.index(Verdict.ENDLESS) == int(1.5 * RATE / BLOCK) + 1
+    assert own.kinds == ["tone"] and own.remedy(0) == "begun anew"
+    assert set(verdicts(guard(), codes)) == {Verdict.CALM}
+    changing = np.concatenate([codes[:8], sound("speech", 4)] * 4)
+    assert Verdict.ENDLESS not in verdicts(guard(steady_s=0.5), changing)
 
 
 def test_remedies_grow_stronger_and_end() -> None:

@@ -35,14 +35,15 @@ def last(codes: np.ndarray) -> tuple[float, ...]:
 
 
 def test_noise_a_tone_saturation_and_silence_are_told_apart() -> None:
-    level, flatness, clipped, silent = last(noise(3, 0.1))
+    level, flatness, clipped, silent, steady = last(noise(3, 0.1))
     assert level == pytest.approx(-20, abs=0.5) and flatness > 0.8
-    assert clipped == 0 and silent == 0
+    assert clipped == 0 and silent == 0 and steady == 0
     level, flatness, *_ = last(tone(3))
     assert level == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=0.3) and flatness < 0.05
     assert last(np.full(3 * RATE, 255, np.uint8))[2] == pytest.approx(1, abs=1e-3)
-    level, flatness, _, silent = last(np.full(3 * RATE, 128, np.uint8))
-    assert level < -70 and flatness == 0 and silent == pytest.approx(3, abs=0.2)
+    assert last(tone(3))[4] == pytest.approx(3, abs=0.3)
+    level, flatness, _, silent, steady = last(np.full(3 * RATE, 128, np.uint8))
+    assert level < -70 and flatness == 0 and silent == pytest.approx(3, abs=0.2) and steady == 0
 
 
 def test_silence_is_counted_from_the_last_sound() -> None:
@@ -68,6 +69,7 @@ def test_what_is_measured_are_the_extremes() -> None:
     assert found.level_db == pytest.approx(-9, abs=0.5)
     assert found.flatness < 0.1 and found.clipped == 0
     assert found.silence_s is not None and 0.7 < found.silence_s < 1.1
+    assert found.steady_s == pytest.approx(1.8, abs=0.2)
     assert measure([noise(2, 0.1)], RATE, 16).flatness > 0.7
     nothing = measure([], RATE, 16)
     assert (nothing.flatness, nothing.clipped, nothing.silence_s) == (1.0, 1.0, None)
