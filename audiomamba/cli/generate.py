@@ -27,8 +27,8 @@ Ctrl-C, a crash or a full disk leave whole WAV files and a state beside them (OU
 FLAC the sound so far in OUT.part.wav); --resume goes on to the samples that would have come.
 
 A guard compares what is made with what the model learnt from. Noise that feeds on itself is drawn
-again from where the sound was well, endless silence is broken; what it did is told, and the same
-seed gives the same sound with it. --no-guard leaves it out.
+again from where the sound was well, silence or a tone without end is broken; what it did is told,
+and the same seed gives the same sound with it. --no-guard leaves it out.
 """
 
 CHOICES = (
@@ -61,7 +61,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     command.add_argument("--guidance", type=float, help="above 1: truer to label and speaker")
     command.add_argument("--prompt", type=Path, metavar="FILE", help="a recording to go on from")
     command.add_argument(
-        "--no-guard", action="store_true", default=None, help="let noise and silence run on"
+        "--no-guard", action="store_true", default=None, help="let noise, silence and tones run on"
     )
     command.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     command.add_argument(

@@ -66,6 +66,11 @@ class Incident:
         return f"{where}{self.kind} at {self.at_s:.1f} s, {self.remedy} from {self.from_s:.1f} s"
 
 
+def _far(flatness: float, learnt: float) -> float:
+    """How far past what was learnt; 1 is too far."""
+    return (flatness - learnt) / max(FAR_SHARE * (1 - learnt), 1e-9)
+
+
 class Guard:
     """Judges blocks of M streams; knows nothing of networks.
 
@@ -119,6 +124,7 @@ class Guard:
         stream: int,
         level: float,
         flatness: float,
+        lasting: float,
         clipped: float,
         silent_s: float,
         steady_s: float,
@@ -126,7 +132,7 @@ class Guard:
         learnt = self._learnt
         far = {
             "saturation": (clipped - learnt.clipped - CLIPPED) / (FAR_CLIPPED - CLIPPED),
-            "noise": (flatness - learnt.flatness) / max(FAR_SHARE * (1 - learnt.flatness), 1e-9),
+            "noise": max(_far(flatness, learnt.flatness), _far(lasting, learnt.long_flatness)),
             "loudness": (level - learnt.level_db) / FAR_DB,
         }
         kind = max(far, key=lambda name: far[name])

@@ -21,6 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 FADE_S = 0.3  # of the running means
+LONG_S = 2.0  # of that which tells lasting noise from a hissed consonant
 SILENCE_DB = -60.0  # a block below this is silent
 QUIET_DB = -50.0  # sound below this is neither noise nor speech: its colour is not judged
 FFT = 256
@@ -37,6 +38,7 @@ class SoundStatistics:
 
     level_db: float = 0.0  # running loudness, of full scale
     flatness: float = 1.0  # running flatness of the spectrum, 0 a tone, 1 white noise
+    long_flatness: float = 1.0  # the same over LONG_S; 1 where nothing learnt from was as long
     clipped: float = 1.0  # running share of samples at full scale
     silence_s: float | None = None  # longest silence where nothing is asked for; None: unlimited
     labelled_silence_s: float | None = None  # the same where a label is asked for
@@ -48,6 +50,7 @@ class Readings(NamedTuple):
 
     level_db: Floats  # (M,)
     flatness: Floats  # (M,); 0 where the sound is too quiet to tell
+    long_flatness: Floats  # (M,); 0 until so much was heard
     clipped: Floats  # (M,)
     silent_s: Floats  # (M,) seconds of silence up to now
     steady_s: Floats  # (M,) seconds of sound up to now that did not change
@@ -70,11 +73,13 @@ class Running:
 
     def __init__(self, streams: int, block: int, sample_rate: int) -> None:
         self.block_s = block / sample_rate
-        self._fade = math.exp(-self.block_s / FADE_S)
+        self._fade, self._long_fade = (math.exp(-self.block_s / s) for s in (FADE_S, LONG_S))
         self._window = np.hanning(FFT + 1)[:-1]
         # Of white noise at full power the spectrum's mean is then 1.
         self._window /= math.sqrt(float(np.square(self._window).sum()))
         self.spectrum = np.zeros((streams, FFT // 2 + 1))
+        self.long_spectrum = np.zeros((streams, FFT // 2 + 1))
+        self.heard_s = np.zeros(streams)
         self.clipped = np.zeros(streams)
         self.silent_s = np.zeros(streams)
         self.steady_s = np.zeros(streams)
@@ -87,6 +92,9 @@ class Running:
         frames = sound.reshape(len(codes), -1, FFT) * self._window
         power = np.square(np.abs(np.fft.rfft(frames))).mean(1)
         self.spectrum[rows] += (1 - self._fade) * (power - self.spectrum[rows])
+        kept = self.long_spectrum[rows]
+        self.long_spectrum[rows] += (1 - self._long_fade) * (power - kept)
+        self.heard_s[rows] += self.block_s
         ends = (codes < LOUDEST) | (codes >= CLASSES - LOUDEST)
         self.clipped[rows] += (1 - self._fade) * (ends.mean(1) - self.clipped[rows])
         silent = _db(np.square(sound).mean(1)) < SILENCE_DB
@@ -104,20 +112,17 @@ class Running:
     def dump(self) -> dict[str, Floats]:
         """The means themselves, a row a stream."""
         return {
-            "spectrum": self.spectrum, "clipped": self.clipped, "silent_s": self.silent_s,
+            "spectrum": self.spectrum, "long_spectrum": self.long_spectrum,
+            "heard_s": self.heard_s, "clipped": self.clipped, "silent_s": self.silent_s,
             "steady_s": self.steady_s, "before": self.before,
         }  # fmt: skip
 
     def _readings(self, rows: NDArray[np.intp]) -> Readings:
-        spectrum = self.spectrum[rows]
-        # Bins but the first and the last stand for two of the whole circle.
-        level = _db((2 * spectrum.sum(1) - spectrum[:, 0] - spectrum[:, -1]) / FFT)
-        inner = spectrum + 1e-12
-        flatness = np.exp(np.log(inner).mean(1)) / inner.mean(1)
-        flatness = np.where(level > QUIET_DB, flatness, 0.0)
-        return Readings(
-            level, flatness, self.clipped[rows], self.silent_s[rows], self.steady_s[rows]
-        )
+        level, flatness = _colour(self.spectrum[rows])
+        _, lasting = _colour(self.long_spectrum[rows])
+        lasting = np.where(self.heard_s[rows] >= LONG_S, lasting, 0.0)
+        others = (self.clipped[rows], self.silent_s[rows], self.steady_s[rows])
+        return Readings(level, flatness, lasting, *others)
 
 
 def measure(sounds: Iterable[Codes], sample_rate: int, period: int) -> SoundStatistics:
@@ -140,11 +145,25 @@ def measure(sounds: Iterable[Codes], sample_rate: int, period: int) -> SoundStat
         return SoundStatistics()
     columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
     # The largest, not nearly so: what is rare in slow sound lasts for seconds when it comes.
-    level, flatness, clipped = (round(float(c.max()), 4) for c in columns[:3])
-    silence, steady = (round(float(c.max()), 3) for c in columns[3:])
+    level, flatness, lasting, clipped = (round(float(c.max()), 4) for c in columns[:4])
+    silence, steady = (round(float(c.max()), 3) for c in columns[4:])
     return SoundStatistics(
-        level_db=level, flatness=flatness, clipped=clipped, silence_s=silence, steady_s=steady
+        level_db=level,
+        flatness=flatness,
+        long_flatness=lasting or 1.0,
+        clipped=clipped,
+        silence_s=silence,
+        steady_s=steady,
     )
+
+
+def _colour(spectrum: Floats) -> tuple[Floats, Floats]:
+    """Loudness in dB and flatness, both ``(m,)``, of spectra ``(m, bins)``."""
+    # Bins but the first and the last stand for two of the whole circle.
+    level = _db((2 * spectrum.sum(1) - spectrum[:, 0] - spectrum[:, -1]) / FFT)
+    inner = spectrum + 1e-12
+    flatness = np.exp(np.log(inner).mean(1)) / inner.mean(1)
+    return level, np.where(level > QUIET_DB, flatness, 0.0)
 
 
 def _alike(before: Floats, power: Floats) -> NDArray[np.bool_]:

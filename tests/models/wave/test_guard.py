@@ -80,6 +80,14 @@ def test_silence_longer_than_was_learnt_is_told_where_it_was_learnt_to_end() -> 
     assert set(verdicts(labelled, codes)) == {Verdict.CALM}
 
 
+def test_noise_that_is_no_worse_than_a_consonant_runs_away_when_it_lasts() -> None:
+    own = guard(flatness=0.9, long_flatness=0.1)
+    said = verdicts(own, np.concatenate([sound("speech", 20), sound("noise", 40)]))
+    assert set(said[:20]) == {Verdict.CALM}
+    assert 0.5 < (said.index(Verdict.RUNAWAY) - 20) * BLOCK / RATE < 3.5
+    assert own.kinds == ["noise"]
+
+
 def test_a_tone_that_does_not_change_is_told_where_none_was_learnt() -> None:
     tone = compand((0.2 * np.sin(np.arange(30 * BLOCK) * 0.37)).astype(np.float32))
     codes = tone.reshape(30, 1, BLOCK)

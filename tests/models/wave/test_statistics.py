@@ -35,20 +35,20 @@ def last(codes: np.ndarray) -> tuple[float, ...]:
 
 
 def test_noise_a_tone_saturation_and_silence_are_told_apart() -> None:
-    level, flatness, clipped, silent, steady = last(noise(3, 0.1))
-    assert level == pytest.approx(-20, abs=0.5) and flatness > 0.8
+    level, flatness, lasting, clipped, silent, steady = last(noise(3, 0.1))
+    assert level == pytest.approx(-20, abs=0.5) and flatness > 0.8 and lasting > 0.8
     assert clipped == 0 and silent == 0 and steady == 0
     level, flatness, *_ = last(tone(3))
     assert level == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=0.3) and flatness < 0.05
-    assert last(np.full(3 * RATE, 255, np.uint8))[2] == pytest.approx(1, abs=1e-3)
-    assert last(tone(3))[4] == pytest.approx(3, abs=0.3)
-    level, flatness, _, silent, steady = last(np.full(3 * RATE, 128, np.uint8))
+    assert last(np.full(3 * RATE, 255, np.uint8))[3] == pytest.approx(1, abs=1e-3)
+    assert last(tone(3))[5] == pytest.approx(3, abs=0.3)
+    level, flatness, _, _, silent, steady = last(np.full(3 * RATE, 128, np.uint8))
     assert level < -70 and flatness == 0 and silent == pytest.approx(3, abs=0.2) and steady == 0
 
 
 def test_silence_is_counted_from_the_last_sound() -> None:
     quiet = np.full(4 * BLOCK, 128, np.uint8)
-    assert last(np.concatenate([quiet, tone(2 * BLOCK / RATE), quiet]))[3] == pytest.approx(
+    assert last(np.concatenate([quiet, tone(2 * BLOCK / RATE), quiet]))[4] == pytest.approx(
         4 * BLOCK / RATE
     )
 
@@ -73,3 +73,14 @@ def test_what_is_measured_are_the_extremes() -> None:
     assert measure([noise(2, 0.1)], RATE, 16).flatness > 0.7
     nothing = measure([], RATE, 16)
     assert (nothing.flatness, nothing.clipped, nothing.silence_s) == (1.0, 1.0, None)
+
+
+def test_a_hiss_among_tones_is_noise_for_a_moment_and_not_for_long() -> None:
+    tones, hiss = tone(2.0, peak=0.1), noise(0.3, 0.1)
+    flatness, lasting = last(np.concatenate([tones, hiss]))[1:3]
+    assert flatness > 1.5 * lasting
+    assert last(np.concatenate([tones, noise(6.0, 0.1)]))[2] > 1.5 * lasting
+    assert last(noise(1.0, 0.1))[2] == 0  # too little was heard
+    assert measure([noise(1.0, 0.1)], RATE, 16).long_flatness == 1.0
+    long = measure([np.concatenate([tones, hiss, tones])], RATE, 16)
+    assert long.long_flatness < 0.7 * long.flatness
