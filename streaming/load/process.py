@@ -68,10 +68,11 @@ class ServerProcess:
 
     @property
     def cpu_s(self) -> float:
-        """Processor seconds that all of its threads used so far."""
-        # The name, in parentheses, may hold spaces; user and system time are fields 14 and 15.
+        """Processor seconds that all of its threads used so far, and children that have ended."""
+        # The name, in parentheses, may hold spaces; the times, user and system, its own and its
+        # children's, are fields 14 to 17.
         fields = self._proc("stat").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return sum(map(int, fields[11:15])) / TICKS
 
     @property
     def resident_bytes(self) -> int:
