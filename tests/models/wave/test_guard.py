@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import audiomamba
 from audiomamba.audio.mulaw import compand
@@ -176,6 +177,18 @@ def test_a_stream_that_runs_away_is_taken_back_and_none_of_it_is_heard(
     incident = made.incidents[0]
     assert incident.remedy == "drawn again" and incident.from_s == BLOCK / RATE
     assert f"at {incident.at_s:.1f} s, drawn again from 0.1 s" in str(incident)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="gpu: no GPU here")
+def test_on_a_gpu_a_stream_of_several_is_taken_back_and_the_others_go_on(folder: Path) -> None:
+    model: Synthesizer = audiomamba.load(str(folder), device="cuda")
+    made, calm = (model.start(labels=["calm", "calm"], seed=1) for _ in range(2))
+    made.next(BLOCK)
+    poison(made, "stuck", stream=1)
+    after = made.next(3 * BLOCK)
+    assert peak(after) < 0.2 and made.incidents[0].stream == 1
+    np.testing.assert_array_equal(after[0], calm.next(4 * BLOCK)[0, BLOCK:])
 
 
 def test_without_the_guard_it_is_heard(native: Synthesizer) -> None:
