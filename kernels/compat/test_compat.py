@@ -589,3 +589,13 @@ def test_a_package_that_is_there_is_not_hidden(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "mamba_ssm", math)
     with pytest.raises(BackendError, match="mamba_ssm itself is installed"):
         compat.install()
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_published_tests_put_on_a_gpu_lands_on_the_cpu() -> None:
+    from audiomamba.kernels.compat.published_tests import OnTheCpu
+
+    with OnTheCpu():
+        x = torch.zeros(2, device="cuda")
+        moved = x.to(torch.device("cuda")), x.to(device="cuda:0")
+    assert {x.device.type, *(y.device.type for y in moved)} == {"cpu"}
