@@ -4,7 +4,7 @@ Each is what its users get: its own model, its own language model, one thread.
 """
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,21 @@ def ours(model: str, *, chunk_ms: float, lm: bool | None = None) -> Recognize:
     return recognize
 
 
-def pocketsphinx() -> Recognize:
-    """PyPI's ``pocketsphinx`` with the acoustic and language model that it carries."""
+def pocketsphinx(words: Sequence[str] = ()) -> Recognize:
+    """PyPI's ``pocketsphinx`` with the acoustic and language model that it carries.
+
+    ``words``: listen for one of them and nothing else, in the place of its language model.
+    """
     _require("pocketsphinx")
     from pocketsphinx import Decoder  # type: ignore[import-not-found]
 
-    decoder = Decoder(samprate=16_000, loglevel="FATAL")
+    if words:
+        decoder: Any = Decoder(samprate=16_000, lm=None, loglevel="FATAL")
+        grammar = f"#JSGF V1.0; grammar words; public <word> = {' | '.join(words)};"
+        decoder.add_jsgf_string("words", grammar)
+        decoder.activate_search("words")
+    else:
+        decoder = Decoder(samprate=16_000, loglevel="FATAL")
 
     def recognize(samples: NDArray[np.float32]) -> str:
         pcm = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()

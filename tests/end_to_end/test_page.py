@@ -82,8 +82,8 @@ def test_a_server_that_ends_in_mid_word_costs_the_reader_nothing(
             port = servers[0].url.rsplit(":", 1)[1]
             servers.append(await asyncio.to_thread(Server, *keep, f"server.port={port}"))
             await page.until(f"{STATE} === 'live'", START_WITHIN_S)
-            # A busy machine's browser swallows sound, so words may be misheard. That none is lost or
-            # doubled is test_resume's to show; here the page keeps what stood, and goes on.
+            # A busy machine's browser swallows sound, so words may be misheard. That none is lost
+            # or doubled is test_resume's to show; here the page keeps what stood, and goes on.
             await page.until(f"{SAID}.split('zero one five').length >= 3", START_WITHIN_S)
             await page.key(" ")
             await page.until(f"{STATE} === 'drained'", START_WITHIN_S)

@@ -36,10 +36,10 @@ from audiomamba.audio.mulaw import expand
 from audiomamba.errors import ConfigError, Error
 from audiomamba.models.loading import load
 from audiomamba.models.wave.synthesizer import Synthesizer
-from audiomamba.training.peers import Recognize, faster_whisper, ours
+from audiomamba.training.peers import Recognize, faster_whisper, ours, pocketsphinx
 from audiomamba.training.wave.classifier import Judge, Opinion, cache_folder, kept_judge
 from audiomamba.training.wave.config import WaveDataConfig
-from audiomamba.training.wave.listeners import heard_right, pocketsphinx_of
+from audiomamba.training.wave.listeners import heard_right
 from audiomamba.training.wave.run import gather_takes
 from audiomamba.training.wave.takes import Sound, Take, numbers, read_sounds, take_of
 
@@ -180,7 +180,7 @@ def _recognisers(options: argparse.Namespace, labels: Sequence[str]) -> dict[str
     for name in options.listen:
         found[name] = ours(name, chunk_ms=100.0)
     if options.pocketsphinx:
-        found["pocketsphinx, grammar of one word"] = pocketsphinx_of(labels)
+        found["pocketsphinx, grammar of one word"] = pocketsphinx(labels)
     for name, _, folder in (given.partition("=") for given in options.whisper):
         found[f"whisper {name}"] = faster_whisper(Path(folder))
     return found

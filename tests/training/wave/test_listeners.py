@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audiomamba.errors import BackendError
-from audiomamba.training.wave.listeners import heard_right, pocketsphinx_of
+from audiomamba.training.peers import pocketsphinx
+from audiomamba.training.wave.listeners import heard_right
 
 
 def test_a_word_counts_alone_however_it_is_written_and_at_16_khz() -> None:
@@ -57,15 +57,10 @@ class Decoder:
 def test_pocketsphinx_is_told_which_words_may_come(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("pocketsphinx")
     module.Decoder = Decoder  # type: ignore[attr-defined]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setitem(sys.modules, "pocketsphinx", module)
-    recognize = pocketsphinx_of(["one", "two"])
+    recognize = pocketsphinx(["one", "two"])
     assert "public <word> = one | two;" in Decoder.grammar and Decoder.searching == "words"
     assert recognize(np.full(10, 2.0, np.float32)) == "two"
     assert np.frombuffer(Decoder.heard, "<i2").max() == 32767
     assert recognize(np.zeros(10, np.float32)) == ""
-
-
-def test_without_pocketsphinx_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
-    with pytest.raises(BackendError, match="pip install pocketsphinx"):
-        pocketsphinx_of(["one"])
