@@ -59,8 +59,8 @@ def test_the_backward_of_the_duality_keeps_to_its_registers(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_TRITON, reason="gpu: triton is not installed")
-@pytest.mark.parametrize("arch", SHARED_BYTES)
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+# A minute of compiling each, so not every pair: float32 wants most shared memory, sm_86 has least.
+@pytest.mark.parametrize(("arch", "dtype"), [(86, "float32"), (90, "bfloat16")])
 def test_every_kernel_compiles_and_fits(tmp_path: Path, arch: int, dtype: str) -> None:
     for steps in ("1", "40"):  # one frame is a kind of its own: Triton sets it as a constant
         found = report(tmp_path, str(arch), dtype, steps)
