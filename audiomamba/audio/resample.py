@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from audiomamba.errors import AudioError
 
-__all__ = ["HIGHEST_HZ", "LOWEST_HZ", "Resampler"]
+__all__ = ["HIGHEST_HZ", "LOWEST_HZ", "Resampler", "resample"]
 
 Samples = NDArray[np.float32]
 
@@ -129,3 +129,13 @@ class Resampler:
             out = np.einsum("jk,jk->j", windows[starts + offset], self._weights[phases])
         self._outputs = end
         return out
+
+
+def resample(samples: Samples, from_rate: int, to_rate: int) -> Samples:
+    """A whole recording ``(n,)`` at another rate.
+
+    Raises:
+        AudioError: as :class:`Resampler`.
+    """
+    resampler = Resampler(from_rate, to_rate)
+    return np.concatenate([resampler.feed(samples), resampler.finish()])

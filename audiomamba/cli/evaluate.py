@@ -20,7 +20,8 @@ EXAMPLES = """examples:
   audiomamba evaluate --chunk-ms 100 --results heard.jsonl data/dev.jsonl
   audiomamba evaluate --engine torch data/dev.jsonl
 
-A manifest is a .jsonl file beside the .tar of its recordings.
+A manifest is a .jsonl file beside the .tar of its recordings, or beside the
+files it names (.tsv and .csv too); the folder of a corpus will do.
 """
 
 
@@ -34,6 +35,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST")
+    command.add_argument("--split", default="dev", help="of the manifests (default: %(default)s)")
     command.add_argument(
         "--model", default="listen-en", help="name or folder (default: %(default)s)"
     )
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     results: list[Result] = []
     started = time.perf_counter()
     for manifest in args.manifests:
-        for clip in read_clips(manifest):
+        for clip in read_clips(manifest, split=args.split):
             heard = _listen(listener, clip, args.chunk_ms, lm=False if args.greedy else None)
             seconds = len(clip.samples) / 16_000
             results.append(Result(clip.name, clip.group, clip.text, heard, seconds))

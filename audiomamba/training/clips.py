@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from audiomamba.training.corpus import Corpus
 from audiomamba.training.manifests import Record, files, read
 from audiomamba.training.recordings import utterances
 
@@ -45,22 +46,25 @@ def group_of(record: Record) -> str:
 def read_clips(manifest: Path, *, split: str = _SPLIT) -> Iterator[Clip]:
     """Utterances of a split with a human transcript, of a manifest as manifests.py reads it.
 
-    A record without a ``split`` belongs to all.
+    A record without a ``split`` belongs to all. A folder is a corpus (corpus.py): all of it is
+    read, and its sources are the groups.
 
     Raises:
-        AudioError: the manifest or a recording is missing or cannot be read.
+        AudioError: the manifest, the corpus or a recording is missing or cannot be read.
     """
+    if manifest.is_dir():
+        for number, utterance in enumerate(Corpus(manifest)):
+            samples: NDArray[np.float32] = utterance.audio.astype(np.float32)
+            samples /= 32_768
+            yield Clip(str(number), utterance.source, utterance.text, samples)
+        return
     wanted: dict[str, list[Record]] = {}
     for record in read(manifest):
         human = record.get("text") and record.get("text_origin", "human") == "human"
         if human and record.get("split", split) == split:
             wanted.setdefault(record["path"], []).append(record)
     for name, encoded in files(manifest, wanted):
-        yield from _cut(name, encoded, wanted[name])
-
-
-def _cut(name: str, encoded: bytes, records: list[Record]) -> Iterator[Clip]:
-    for record, samples in utterances(encoded, records):
-        place = record.get("start", record.get("offset"))
-        label = name if place is None else f"{name}@{place}"
-        yield Clip(label, group_of(record), record["text"], samples)
+        for record, samples in utterances(encoded, wanted[name]):
+            place = record.get("start", record.get("offset"))
+            label = name if place is None else f"{name}@{place}"
+            yield Clip(label, group_of(record), record["text"], samples)

@@ -11,26 +11,19 @@ is added to. Then ``audiomamba train experiment=listen_en 'data.real=[corpora/mi
 """
 
 import argparse
-import multiprocessing
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from audiomamba.errors import AudioError, BackendError
 from audiomamba.text.normalize import normalize
 from audiomamba.training.corpus import CorpusWriter
 from audiomamba.training.manifests import Record, files, read
-from audiomamba.training.recordings import to_int16, utterances
+from audiomamba.training.recordings import append, decoders
 
 __all__ = ["import_librispeech", "import_manifest", "main"]
 
 _SHORTEST = 1_600  # samples: what is shorter than 0.1 s holds no word
-
-Said = tuple[NDArray[np.int16], str, str, str | None]  # audio, text, source, speaker
 
 
 def import_manifest(
@@ -60,7 +53,8 @@ def import_manifest(
             continue
         wanted.setdefault(record["path"], []).append({"source": manifest.stem, **record})
     given = ((encoded, wanted[name]) for name, encoded in files(manifest, wanted))
-    return left_out + _append(writer, given, processes)
+    with decoders(processes) as pool:
+        return left_out + append(writer, given, pool, shortest=_SHORTEST)
 
 
 def import_librispeech(
@@ -97,45 +91,8 @@ def import_librispeech(
             }
             yield (root / "LibriSpeech" / path).read_bytes(), [record]
 
-    return _append(writer, given(), processes)
-
-
-def _append(
-    writer: CorpusWriter, given: Iterator[tuple[bytes, list[Record]]], processes: int | None
-) -> int:
-    """Decode in parallel, in order; a bounded number of files is held at a time."""
-    left_out = 0
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        for batch in _batches(given, 512):
-            contents, records = zip(*batch, strict=True)
-            for several in pool.map(_said, contents, records, chunksize=8):
-                for audio, text, source, speaker in several:
-                    if len(audio) < _SHORTEST:
-                        left_out += 1
-                        continue
-                    writer.append(audio, text, source=source, speaker=speaker)
-            writer.flush()
-    return left_out
-
-
-def _batches(
-    given: Iterator[tuple[bytes, list[Record]]], size: int
-) -> Iterator[list[tuple[bytes, list[Record]]]]:
-    batch = []
-    for item in given:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _said(encoded: bytes, records: list[Record]) -> list[Said]:
-    return [
-        (to_int16(samples), record["text"], record["source"], record.get("speaker"))
-        for record, samples in utterances(encoded, records)
-    ]
+    with decoders(processes) as pool:
+        return append(writer, given(), pool, shortest=_SHORTEST)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,10 +10,7 @@ the server's does; every word that became final counts.
 """
 
 import argparse
-import io
-import json
 import sys
-import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, islice
@@ -25,7 +22,8 @@ from numpy.typing import NDArray
 from audiomamba.errors import AudioError
 from audiomamba.models.listener import Listener
 from audiomamba.text.events import Final
-from audiomamba.training.recordings import decode
+from audiomamba.training.manifests import files, read
+from audiomamba.training.recordings import utterances
 
 __all__ = ["KINDS", "main", "music", "noise", "recorded", "silence", "words_heard"]
 
@@ -95,18 +93,15 @@ def recorded(manifest: Path, kind: str, only: Sequence[str] = ()) -> list[Sample
     Raises:
         AudioError: there are none, or they cannot be read.
     """
-    records = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
-    names = [r["path"] for r in records if r.get("kind") == kind]
-    wanted = [name for name in names if not only or any(part in name for part in only)]
+    wanted = {
+        record["path"]: [record]
+        for record in read(manifest)
+        if record.get("kind") == kind and (not only or any(x in record["path"] for x in only))
+    }
     if not wanted:
         raise AudioError(f"{manifest}: has no {kind} {' or '.join(only)}")
-    with tarfile.open(manifest.with_suffix(".tar")) as tar:
-        files = [tar.extractfile(name) for name in wanted]
-        return [
-            decode(io.BytesIO(file.read()).getvalue(), name=name)
-            for file, name in zip(files, wanted, strict=True)
-            if file is not None
-        ]
+    found = files(manifest, wanted)
+    return [own for name, encoded in found for _, own in utterances(encoded, wanted[name])]
 
 
 def words_heard(

@@ -14,9 +14,10 @@ Records without a transcript are left out, and so are the noises kept for measur
 
 import argparse
 import io
+import itertools
 import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -25,6 +26,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audiomamba.audio.files import read as read_audio
 from audiomamba.errors import AudioError
 from audiomamba.training.corpus import SAMPLE_RATE, CorpusWriter
 from audiomamba.training.manifests import Record, files, read
@@ -33,7 +35,8 @@ __all__ = [
     "CORPORA",
     "HELD_OUT_NOISE",
     "RecordingSet",
-    "decode",
+    "append",
+    "decoders",
     "pack",
     "to_int16",
     "utterances",
@@ -42,6 +45,7 @@ __all__ = [
 HELD_OUT_NOISE = frozenset({"noise-sb5", "music-vibeace", "rir-sb4"})  # for measuring only
 
 _FULL_SCALE = 32_768.0
+_HELD = 512  # files in memory at once
 _KINDS = {"noise": "noise", "music": "music", "rir": "room"}
 
 Clip: TypeAlias = tuple[NDArray[np.int16], str, str, str | None]  # audio, text, source, speaker
@@ -64,50 +68,29 @@ CORPORA = {
 }
 
 
-def decode(encoded: bytes, *, name: str = "audio") -> NDArray[np.float32]:
-    """Read a whole audio file.
-
-    Args:
-        encoded: The file, in any format libsndfile reads, at any rate.
-        name: What an error calls it.
-
-    Returns:
-        Samples ``(S,)`` at 16 kHz, mono (the mean of the channels).
-
-    Raises:
-        AudioError: it cannot be read.
-    """
-    try:
-        frames, rate = soundfile.read(io.BytesIO(encoded), dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"recordings: {name} cannot be read ({error.error_string})") from error
-    samples: NDArray[np.float32] = frames.mean(axis=1)
-    if rate == SAMPLE_RATE:
-        return samples
-    import librosa  # half a second, which recordings at 16 kHz need not wait for
-
-    raised: NDArray[np.float32] = librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
-    return raised
-
-
 def utterances(
-    encoded: bytes, records: Sequence[Record]
+    encoded: bytes, records: Sequence[Record], *, sample_rate: int = SAMPLE_RATE
 ) -> Iterator[tuple[Record, NDArray[np.float32]]]:
-    """Decode a file and cut the records of a manifest out of it.
+    """Decode a file and cut the records of a manifest out of it, mono, at ``sample_rate``.
 
     ``start`` and ``end`` are samples of the file, ``offset`` and ``duration`` seconds.
+
+    Raises:
+        AudioError: the file cannot be read as audio.
     """
-    samples = decode(encoded, name=records[0]["path"])
+    file = io.BytesIO(encoded)
+    file.name = records[0]["path"]
+    samples = read_audio(file, sample_rate=sample_rate)
     rate = soundfile.info(io.BytesIO(encoded)).samplerate
     for record in records:
         if "offset" in record:
-            first = round(float(record["offset"]) * SAMPLE_RATE)
-            lasts = record.get("duration")
-            end = len(samples) if lasts is None else first + round(float(lasts) * SAMPLE_RATE)
+            first = float(record["offset"])
+            end = first + float(record["duration"]) if "duration" in record else None
         else:
-            first = round(record.get("start", 0) * SAMPLE_RATE / rate)
-            end = round(record["end"] * SAMPLE_RATE / rate) if "end" in record else len(samples)
-        yield record, samples[first:end]
+            first = record.get("start", 0) / rate
+            end = record["end"] / rate if "end" in record else None
+        last = len(samples) if end is None else round(end * sample_rate)
+        yield record, samples[round(first * sample_rate) : last]
 
 
 def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -117,8 +100,38 @@ def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     return levels
 
 
+def append(
+    writer: CorpusWriter,
+    given: Iterable[tuple[bytes, list[Record]]],
+    pool: Executor,
+    *,
+    shortest: int = 0,
+) -> int:
+    """Add files, each with its records, to a corpus: decoded by ``pool``, in their order.
+
+    A bounded number of files is held at a time. Returns how many recordings were left out, for
+    having fewer than ``shortest`` samples.
+    """
+    left_out, files_left = 0, iter(given)
+    while batch := list(itertools.islice(files_left, _HELD)):
+        contents, records = zip(*batch, strict=True)
+        for clips in pool.map(_clips, contents, records, chunksize=8):
+            for audio, text, source, speaker in clips:
+                if len(audio) < shortest:
+                    left_out += 1
+                    continue
+                writer.append(audio, text, source=source, speaker=speaker)
+        writer.flush()
+    return left_out
+
+
+def decoders(processes: int | None) -> ProcessPoolExecutor:
+    """Processes for :func:`append`; None: one a core."""
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+
+
 def _clips(encoded: bytes, records: list[Record]) -> list[Clip]:
-    """Decode one member of a tar and cut its records out of it."""
+    """Decode a file and cut its records out of it."""
     clips: list[Clip] = []
     for record, samples in utterances(encoded, records):
         source: str = _KINDS.get(record.get("kind", "")) or record["source"]
@@ -161,20 +174,14 @@ def pack(
         AudioError: a file cannot be read, or a corpus is there already.
     """
     made: dict[str, tuple[int, float]] = {}
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    with decoders(processes) as pool:
         for name in names:
             if (out / name / "meta.json").exists():
                 raise AudioError(f"recordings: {out / name} is there already; remove it first")
             wanted = CORPORA[name]
             with CorpusWriter(out / name) as writer:
                 for tar_name in wanted.tars:
-                    members = list(_members(data, tar_name, wanted.split))
-                    if not members:
-                        continue
-                    contents, records = zip(*members, strict=True)
-                    for clips in pool.map(_clips, contents, records, chunksize=8):
-                        for audio, text, source, speaker in clips:
-                            writer.append(audio, text, source=source, speaker=speaker)
+                    append(writer, _members(data, tar_name, wanted.split), pool)
                 made[name] = len(writer), writer.seconds
     return made
 

@@ -12,6 +12,7 @@ import soundfile
 
 from audiomamba.errors import AudioError
 from audiomamba.training.clips import group_of, read_clips
+from audiomamba.training.corpus import CorpusWriter
 
 OCEAN = "jimbozhang/speechocean762"
 
@@ -86,3 +87,11 @@ def test_a_bare_manifest_of_files_is_enough(tmp_path: Path) -> None:
     [clip] = read_clips(tmp_path / "mine.jsonl")
     assert (clip.name, clip.group, len(clip.samples)) == ("a.wav", "all", 1600)
     assert clip.text == "number five"
+
+
+def test_a_corpus_is_read_whole(tmp_path: Path) -> None:
+    with CorpusWriter(tmp_path) as writer:
+        writer.append(np.full(800, 16_384, np.int16), "two", source="kokoro")
+    [clip] = read_clips(tmp_path)
+    assert (clip.group, clip.text, len(clip.samples)) == ("kokoro", "two", 800)
+    assert clip.samples[0] == 0.5

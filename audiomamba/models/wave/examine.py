@@ -27,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiomamba.audio import files
-from audiomamba.audio.resample import Resampler
 from audiomamba.errors import ConfigError, Error
 from audiomamba.models.listener import Listener
 from audiomamba.models.loading import load
@@ -44,7 +43,6 @@ Hear = Callable[[Samples, int], list[str]]
 
 FFT = 1024
 SILENCE_DB = -60.0  # a tenth of a second below this is silent
-LISTENER_RATE = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +115,8 @@ def hearing(listener: Listener) -> Hear:
     """A recogniser that begins anew with every call."""
 
     def hear(samples: Samples, rate: int) -> list[str]:
-        resampler, stream = Resampler(rate, LISTENER_RATE), listener.stream()
-        events = stream.feed(np.concatenate([resampler.feed(samples), resampler.finish()]))
-        events += stream.finish()
+        stream = listener.stream(sample_rate=rate)
+        events = [*stream.feed(samples), *stream.finish()]
         return " ".join(event.text for event in events if isinstance(event, Final)).split()
 
     return hear

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from audiomamba.audio.resample import Resampler
+from audiomamba.audio.resample import resample
 from audiomamba.text.normalize import normalize
 from audiomamba.training.peers import Recognize
 
@@ -25,7 +25,6 @@ def heard_right(
     margin = np.zeros(round(MARGIN_S * RATE), np.float32)
     right = 0
     for sound, label in zip(sounds, labels, strict=True):
-        resampler = Resampler(sample_rate, RATE)
-        heard = np.concatenate([margin, resampler.feed(sound), resampler.finish(), margin])
+        heard = np.concatenate([margin, resample(sound, sample_rate, RATE), margin])
         right += normalize(recognize(heard)) == label
     return right / max(len(sounds), 1)

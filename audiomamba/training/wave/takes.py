@@ -1,31 +1,26 @@
 """Recordings with what is said and by whom, as classes of samples at the model's rate.
 
-A manifest is a ``.jsonl`` file with a record a recording: ``path`` (in the tar of the same name
-beside it, else a file relative to the manifest) and, where they apply, ``start`` and ``end`` in
-samples of the file, ``label`` (or ``text``), ``speaker``, ``split`` and ``index``. Records of the
-split ``dev`` and the first takes (``index``) of each are held out; where neither is said, each
-so-manyth record is. A record of ``joined`` words, all equally long, is a recording of each.
+A manifest is what training/manifests.py reads, with ``label`` in the place of ``text`` where there
+is one, and ``index`` for the number of a take. Records of the split ``dev`` and the first takes of
+each are held out; where neither is said, each so-manyth record is. A record of ``joined`` words,
+all equally long, is a recording of each.
 """
 
-import io
-import json
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from audiomamba.audio.mulaw import compand
-from audiomamba.audio.resample import Resampler
-from audiomamba.errors import AudioError
+from audiomamba.audio.resample import resample
 from audiomamba.models.wave.model import NOBODY
 from audiomamba.training.corpus import SAMPLE_RATE, Corpus
+from audiomamba.training.manifests import Record, files, read
+from audiomamba.training.recordings import utterances
 from audiomamba.training.wave.config import WaveDataConfig
 
 __all__ = ["Sound", "Take", "numbers", "read_corpus", "read_manifest", "read_sounds", "take_of"]
@@ -33,7 +28,6 @@ __all__ = ["Sound", "Take", "numbers", "read_corpus", "read_manifest", "read_sou
 _MOST_GAIN = 30.0  # silence is not raised to a peak
 _BREATH_S = 0.03  # of silence that is left at either end
 
-Record = dict[str, Any]
 Samples = NDArray[np.float32]
 
 
@@ -80,19 +74,16 @@ def read_sounds(manifest: Path, data: WaveDataConfig, sample_rate: int) -> list[
     Raises:
         AudioError: the manifest or a recording is missing or cannot be read.
     """
-    by_path: dict[str, list[tuple[int, Record]]] = {}
-    try:
-        lines = manifest.read_text(encoding="utf-8").splitlines()
-        records = (word for line in filter(None, lines) for word in _words(json.loads(line)))
-        for number, record in enumerate(records):
-            if not data.labels or _label(record) in data.labels:
-                by_path.setdefault(record["path"], []).append((number, record))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AudioError(f"{manifest}: cannot be read as a manifest ({error!r})") from None
-    sounds: list[Sound] = []
-    for name, encoded in _files(manifest, list(by_path)):
-        sounds += _cut(name, encoded, by_path[name], data, sample_rate)
-    return sounds
+    by_path: dict[str, list[Record]] = {}
+    words = (word for record in read(manifest) for word in _words(record))
+    for number, record in enumerate(words):
+        if not data.labels or _label(record) in data.labels:
+            by_path.setdefault(record["path"], []).append({**record, "number": number})
+    return [
+        sound
+        for name, encoded in files(manifest, by_path)
+        for sound in _cut(encoded, by_path[name], data, sample_rate)
+    ]
 
 
 def read_corpus(folder: Path, data: WaveDataConfig, sample_rate: int) -> list[Take]:
@@ -104,7 +95,7 @@ def read_corpus(folder: Path, data: WaveDataConfig, sample_rate: int) -> list[Ta
         if data.labels and label not in data.labels:
             continue
         sound: Samples = utterance.audio.astype(np.float32) / np.float32(32_768)
-        samples = _resampled(sound, SAMPLE_RATE, sample_rate)
+        samples = resample(sound, SAMPLE_RATE, sample_rate)
         held_out = number % data.held_out_every == 0
         samples = _trimmed(samples, data.trim_db, sample_rate)
         takes.append(Take(_codes(samples, data), label, utterance.speaker, held_out))
@@ -117,48 +108,20 @@ def numbers(names: Sequence[str | None], known: Sequence[str]) -> Tensor:
     return torch.tensor([NOBODY if name is None else index.get(name, NOBODY) for name in names])
 
 
-def _files(manifest: Path, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    tar = manifest.with_suffix(".tar")
-    try:
-        if tar.is_file():
-            with tarfile.open(tar) as archive:
-                for name in names:
-                    member = archive.extractfile(name)
-                    if member is None:
-                        raise KeyError(name)
-                    yield name, member.read()
-        else:
-            for name in names:
-                yield name, (manifest.parent / name).read_bytes()
-    except (OSError, KeyError, tarfile.TarError) as error:
-        raise AudioError(f"{manifest}: a recording is missing ({error})") from None
-
-
 def _cut(
-    name: str,
-    encoded: bytes,
-    records: list[tuple[int, Record]],
-    data: WaveDataConfig,
-    sample_rate: int,
+    encoded: bytes, records: list[Record], data: WaveDataConfig, sample_rate: int
 ) -> Iterator[Sound]:
-    try:
-        frames, rate = soundfile.read(io.BytesIO(encoded), dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{name}: cannot be read as audio ({error.error_string})") from None
-    whole: Samples = frames.mean(axis=1)
-    for number, record in records:
-        own = whole[record.get("start", 0) : record.get("end", len(whole))]
+    for record, own in utterances(encoded, records, sample_rate=sample_rate):
         word, words = record.get("word", 0), record.get("words", 1)
-        own = own[len(own) * word // words : len(own) * (word + 1) // words]
-        samples = _resampled(own, rate, sample_rate)
+        samples = own[len(own) * word // words : len(own) * (word + 1) // words]
         samples = _trimmed(samples, data.trim_db, sample_rate)
         dev = record.get("split") == "dev"
         if "index" in record:
             held_out = dev or record["index"] < data.held_out_takes
         else:
-            held_out = dev or ("split" not in record and number % data.held_out_every == 0)
-        speaker = record.get("speaker")
-        yield Sound(samples, _label(record), speaker, held_out, not dev)
+            nth = record["number"] % data.held_out_every == 0
+            held_out = dev or ("split" not in record and nth)
+        yield Sound(samples, _label(record), record.get("speaker"), held_out, not dev)
 
 
 def _words(record: Record) -> Iterator[Record]:
@@ -174,11 +137,6 @@ def _words(record: Record) -> Iterator[Record]:
 def _label(record: Record) -> str | None:
     label = record.get("label") or record.get("text")
     return None if label is None else str(label)
-
-
-def _resampled(samples: Samples, rate: int, wanted: int) -> Samples:
-    resampler = Resampler(rate, wanted)
-    return np.concatenate([resampler.feed(samples), resampler.finish()])
 
 
 def _trimmed(samples: Samples, db: float, sample_rate: int) -> Samples:

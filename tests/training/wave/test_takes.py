@@ -92,8 +92,8 @@ def test_a_corpus_gives_the_utterances_that_are_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "says"),
     [
-        ({"path": "none.wav"}, "missing"),
-        ({"file": "x"}, "manifest"),
+        ({"path": "none.wav"}, "a recording cannot be read"),
+        ({"label": "x"}, "as a manifest"),
         ({"path": "m.jsonl"}, "audio"),
     ],
 )
