@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Case", "Row", "error_of", "main", "measure"]
+__all__ = ["Case", "Row", "difference", "error_of", "main", "measure"]
 
 Call = Callable[[], Tensor]
 ROUNDS = 20
@@ -181,8 +181,17 @@ def error_of(
         if backward:
             (out,) = torch.autograd.grad(out.sum(), args[first])
         results.append(out.detach().double().cpu())
-    got, want = results
-    return float(torch.linalg.vector_norm(got - want) / torch.linalg.vector_norm(want))
+    return _relative(*results)
+
+
+def difference(ours: Call, reference: Call) -> float:
+    """How far what ``ours`` returns is from what ``reference`` does: relative error."""
+    return _relative(ours().detach().double(), reference().detach().double())
+
+
+def _relative(got: Tensor, want: Tensor) -> float:
+    size = max(float(torch.linalg.vector_norm(want)), 1e-30)
+    return float(torch.linalg.vector_norm(got - want)) / size
 
 
 def _moved(value: Any, wide: bool) -> Any:
@@ -197,7 +206,6 @@ def _agreeing(case: Case) -> Case:
     """The case with those peers that run; raises for one that says something else than ours."""
     (ours, call), *peers = case.calls.items()
     want, calls = call().detach().double(), {ours: call}
-    size = max(float(torch.linalg.vector_norm(want)), 1e-30)
     for name, call in peers:
         try:
             got = call().detach().double()
@@ -205,7 +213,7 @@ def _agreeing(case: Case) -> Case:
             line = str(reason).strip().partition("\n")[0]
             print(f"{case.name} {case.what}: {name} does not run here: {line}", file=sys.stderr)
             continue
-        error = float(torch.linalg.vector_norm(got - want)) / size
+        error = _relative(got, want)
         if not error <= case.bound:
             raise ArithmeticError(
                 f"{case.name} {case.what}: {name} and {ours} differ by {error:.1e}, "

@@ -96,7 +96,7 @@ def _step(rows: int, device: str) -> timing.Case:
     if not gpu:
         calls["reference"] = reference
     elif rows <= 64:  # it is a loop over the rows
-        error = partial(_differs, calls["ours"], reference)
+        error = partial(timing.difference, calls["ours"], reference)
     state = STEP.P * STEP.N + STEP.N + STEP.P + STEP.R
     return timing.Case(
         f"{rows} x {STEP.H} x {STEP.P}, N {STEP.N}",
@@ -107,11 +107,6 @@ def _step(rows: int, device: str) -> timing.Case:
         2e-2 if gpu else 1e-4,
         error,
     )
-
-
-def _differs(ours: Callable[[], Tensor], reference: Callable[[], Tensor]) -> float:
-    got, want = ours().double(), reference().double()
-    return float(torch.linalg.vector_norm(got - want) / torch.linalg.vector_norm(want))
 
 
 def _ours(**given: Any) -> Tensor:

@@ -96,7 +96,7 @@ def _step(rows: int, pool_dtype: torch.dtype, device: str) -> timing.Case:
         reference = calls.pop("reference", None)
         if find_spec("mamba_ssm") is not None:
             calls["mamba-ssm"] = _peer_step(given, rows, width, pool_dtype, slots)
-    error = partial(_differs, dict(calls), reference) if gpu and reference else None
+    error = partial(timing.difference, calls["ours"], reference) if gpu and reference else None
     moved = 2 * rows * width * STATES * (2 if pool_dtype == torch.bfloat16 else 4)
     return timing.Case(
         f"{rows} x {width}, N {STATES}, {str(pool_dtype).removeprefix('torch.')}",
@@ -107,11 +107,6 @@ def _step(rows: int, pool_dtype: torch.dtype, device: str) -> timing.Case:
         2e-2 if gpu else 1e-4,
         error,
     )
-
-
-def _differs(calls: dict[str, Callable[[], Tensor]], reference: Callable[[], Tensor]) -> float:
-    got, want = calls["ours"]().double(), reference().double()
-    return float(torch.linalg.vector_norm(got - want) / torch.linalg.vector_norm(want))
 
 
 def _ours(**given: Any) -> Tensor:

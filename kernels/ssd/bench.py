@@ -96,7 +96,7 @@ def _step(rows: int, pool_dtype: torch.dtype, device: str) -> timing.Case:
     if not gpu:
         calls["reference"] = reference
     elif rows <= 64:
-        error = partial(_differs, calls["ours"], reference)
+        error = partial(timing.difference, calls["ours"], reference)
     if gpu and find_spec("mamba_ssm") is not None:
         calls["mamba-ssm"] = _peer_step(given, pool(), slots)
     moved = 2 * rows * STEP.H * STEP.P * STEP.N * (2 if pool_dtype == torch.bfloat16 else 4)
@@ -109,11 +109,6 @@ def _step(rows: int, pool_dtype: torch.dtype, device: str) -> timing.Case:
         2e-2 if gpu else 1e-4,
         error,
     )
-
-
-def _differs(ours: Callable[[], Tensor], reference: Callable[[], Tensor]) -> float:
-    got, want = ours().double(), reference().double()
-    return float(torch.linalg.vector_norm(got - want) / torch.linalg.vector_norm(want))
 
 
 def _ours(**given: Any) -> Tensor:
