@@ -52,7 +52,7 @@ class NativeTranscriber:
 
     @property
     def instruction_set(self) -> str:
-        """What the engine runs on: ``avx2`` or ``plain``."""
+        """What the engine runs on: ``avx512``, ``avx2`` or ``plain``."""
         return str(self._library.am_instruction_set().decode())
 
     def init_state(self, streams: int) -> Floats:

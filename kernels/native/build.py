@@ -1,8 +1,9 @@
 """Compile the native engine: ``python -m audiomamba.kernels.native.build``.
 
 Runs when the package is installed (hatch_build.py), where a C++ compiler is found. The same source
-is compiled for plain x86-64-v2 (or whatever the machine is) and for AVX2; which of them runs is
-decided when the library is loaded, so one build serves every processor of its kind.
+is compiled for plain x86-64-v2 (or whatever the machine is), for AVX2 and for AVX-512 with VNNI;
+which of them runs is decided when the library is loaded, so one build serves every processor of
+its kind.
 """
 
 import os
@@ -48,6 +49,7 @@ def build(library: Path = LIBRARY) -> Path:
     engines = {"plain": (16, ["-march=x86-64-v2"] if x86 else [])}
     if x86:
         engines["avx2"] = (32, ["-march=x86-64-v3"])
+        engines["avx512"] = (64, ["-march=x86-64-v4", "-mavx512vnni"])
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         objects = []
         for name, (vector_bytes, flags) in engines.items():
@@ -56,7 +58,7 @@ def build(library: Path = LIBRARY) -> Path:
             _run([cxx, *FLAGS, *flags, *macros, "-c", str(SOURCE / "engine.cpp"), "-o", to])
             objects.append(to)
         interface = f"{folder}/interface.o"
-        macros = ["-DAM_HAVE_AVX2"] if x86 else []
+        macros = ["-DAM_X86"] if x86 else []
         _run([cxx, *FLAGS, *macros, "-c", str(SOURCE / "interface.cpp"), "-o", interface])
         linked = f"{folder}/{library.name}"
         _run([cxx, "-shared", *objects, interface, "-o", linked])

@@ -119,6 +119,22 @@ def test_the_default_shape_equals_torch() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_wider_vectors_come_to_the_same_bits(
+    pairs: dict[str, Pair], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide: NativeTranscriber = getattr(pairs["edge"], precision)
+    if wide.instruction_set != "avx512":
+        pytest.skip(f"this processor runs {wide.instruction_set}")
+    monkeypatch.setenv("AUDIOMAMBA_INSTRUCTION_SET", "avx2")
+    narrow: NativeTranscriber = getattr(pair_of(SHAPES["edge"]), precision)
+    assert narrow.instruction_set == "avx2"
+    for streams, frames in ((1, 1), (1, 2), (1, FRAMES), (3, FRAMES)):
+        features, rows = sound(streams, frames), np.arange(streams)
+        got = [e.transcribe(features, e.init_state(streams), rows) for e in (wide, narrow)]
+        np.testing.assert_array_equal(*got)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("cuts", [[0], [1], [1, 2, 3], [2, 6], list(range(FRAMES))], ids=str)
 def test_any_cut_of_time_gives_the_same_bits(
     pairs: dict[str, Pair], precision: str, cuts: list[int]

@@ -61,7 +61,7 @@ am_model* am_wave_new(const am_wave* weights);
 void am_free(am_model* model);
 const char* am_error(void);
 
-/* Instruction set in use: "avx2" or "plain". */
+/* Instruction set in use: "avx512", "avx2" or "plain". $AUDIOMAMBA_INSTRUCTION_SET picks a lesser one. */
 const char* am_instruction_set(void);
 
 /* Floats of one session's state; all zeros is the state before the first frame. */

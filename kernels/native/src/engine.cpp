@@ -1,5 +1,5 @@
 // One build of the engine for one instruction set, behind a table of functions.
-// Compiled with -DAM_ISA=<name> -DAM_VECTOR_BYTES=<16|32>.
+// Compiled with -DAM_ISA=<name> -DAM_VECTOR_BYTES=<16|32|64>.
 #include "engine.h"
 
 #include "transcriber.h"

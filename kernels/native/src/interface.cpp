@@ -1,6 +1,7 @@
 // The C interface: picks the build for this processor once, checks sizes, passes calls on.
 #include "audiomamba.h"
 
+#include <cstdlib>
 #include <exception>
 #include <string>
 
@@ -9,8 +10,11 @@
 namespace plain {
 extern const Engine ENGINE;
 }
-#ifdef AM_HAVE_AVX2
+#ifdef AM_X86
 namespace avx2 {
+extern const Engine ENGINE;
+}
+namespace avx512 {
 extern const Engine ENGINE;
 }
 #endif
@@ -24,19 +28,40 @@ namespace {
 
 thread_local std::string error;
 
-bool has_avx2() {
-#ifdef AM_HAVE_AVX2
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-  return false;
+struct Build {
+  const char* name;
+  const Engine* engine;
+};
+
+bool runs(const Build& build) {
+  const std::string name = build.name;
+#ifdef AM_X86
+  if (name == "avx512")
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vnni");
+  if (name == "avx2") return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
+  return name == "plain";
 }
 
-const Engine* pick() {
-#ifdef AM_HAVE_AVX2
-  if (has_avx2()) return &avx2::ENGINE;
+// The widest that this processor runs; or, to measure or test another, the one that is asked for.
+Build pick() {
+  const Build builds[] = {
+#ifdef AM_X86
+      {"avx512", &avx512::ENGINE},
+      {"avx2", &avx2::ENGINE},
 #endif
-  return &plain::ENGINE;
+      {"plain", &plain::ENGINE},
+  };
+  const char* wanted = std::getenv("AUDIOMAMBA_INSTRUCTION_SET");
+  const Build* widest = nullptr;
+  for (const Build& build : builds) {
+    if (!runs(build)) continue;
+    if (wanted && std::string(wanted) == build.name) return build;
+    if (!widest) widest = &build;
+  }
+  return *widest;
 }
 
 const int most = 2064;  // inputs that int8 times 14 bits can sum in 31 bits
@@ -72,7 +97,7 @@ std::string unsupported(const am_transcriber& t) {
 
 template <typename Weights>
 am_model* make(const Weights& weights, void* (*Engine::*create)(const Weights*)) {
-  const Engine* engine = pick();
+  const Engine* engine = pick().engine;
   error = unsupported(weights);
   if (!error.empty()) return nullptr;
   try {
@@ -113,7 +138,7 @@ void am_free(am_model* model) {
 
 const char* am_error(void) { return error.c_str(); }
 
-const char* am_instruction_set(void) { return has_avx2() ? "avx2" : "plain"; }
+const char* am_instruction_set(void) { return pick().name; }
 
 size_t am_state_floats(const am_model* model) { return model->engine->state_floats(model->model); }
 

@@ -129,9 +129,7 @@ struct Block {
  public:
   static void normalise(const float* x, const float* weight, int width, float eps, int M, float* y) {
     for (int m = 0; m < M; m++, x += width, y += width) {
-      vf squares = splat(0.0f);
-      for (int c = 0; c < width; c += LANES) squares += load(x + c) * load(x + c);
-      const vf scale = splat(1.0f / std::sqrt(sum(squares) / width + eps));
+      const vf scale = splat(1.0f / std::sqrt(sum_of_squares(x, width) / width + eps));
       for (int c = 0; c < width; c += LANES) store(y + c, load(x + c) * scale * load(weight + c));
     }
   }

@@ -1,4 +1,4 @@
-// Eight (or four) floats at a time, in the compiler's own vector types: one source for every
+// Sixteen, eight or four floats at a time, in the compiler's own vector types: one source for every
 // instruction set. Compiled once a set, each in a namespace of its own (AM_ISA).
 #pragma once
 
@@ -26,7 +26,9 @@ AM_INLINE void store(float* p, vf v) { memcpy(p, &v, BYTES); }
 
 // A brace list, not a loop over lanes: the loop is compiled to inserts and costs 3.7x in the scan.
 AM_INLINE vf splat(float s) {
-#if AM_VECTOR_BYTES == 32
+#if AM_VECTOR_BYTES == 64
+  return (vf){s, s, s, s, s, s, s, s, s, s, s, s, s, s, s, s};
+#elif AM_VECTOR_BYTES == 32
   return (vf){s, s, s, s, s, s, s, s};
 #else
   return (vf){s, s, s, s};
@@ -39,6 +41,22 @@ AM_INLINE vf vmin(vf a, vf b) { return a < b ? a : b; }
 AM_INLINE float sum(vf v) {
   float s = 0;
   for (int i = 0; i < LANES; i++) s += v[i];
+  return s;
+}
+
+// Of n numbers, a multiple of LANES; in eight sums where there are sixteen lanes, so that the wider
+// vectors come to the same bits.
+AM_INLINE float sum_of_squares(const float* x, int n) {
+  constexpr int WIDE = BYTES < 32 ? BYTES : 32;
+  typedef float vs __attribute__((vector_size(WIDE)));
+  vs squares = {};
+  for (int i = 0; i < n; i += WIDE / 4) {
+    vs v;
+    memcpy(&v, x + i, WIDE);
+    squares += v * v;
+  }
+  float s = 0;
+  for (int i = 0; i < WIDE / 4; i++) s += squares[i];
   return s;
 }
 
