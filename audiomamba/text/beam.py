@@ -12,7 +12,7 @@ frames, never by calls, so that a stream cut otherwise comes to the same words.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from audiomamba.errors import ConfigError
 from audiomamba.text.ngram import NgramModel
 from audiomamba.text.vocabulary import BLANK
 
-__all__ = ["BeamConfig", "BeamSearch", "Node", "path_to"]
+__all__ = ["BeamConfig", "BeamSearch", "Heard", "Search"]
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.intp]
@@ -55,6 +55,56 @@ class BeamConfig:
             raise ConfigError(f"beam: blank must be in 0..1, got {self.blank}")
 
 
+class Heard(NamedTuple):
+    """A piece of a hypothesis: frames, log-probability in its clearest one, place in the prefix."""
+
+    piece: int
+    first: int
+    last: int
+    depth: int
+    score: float
+
+
+class Search(Protocol):
+    """What a decoder asks of the search of one stream. A depth names the best hypothesis' node."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether no piece was heard since the start, in any hypothesis."""
+
+    @property
+    def last_heard(self) -> int:
+        """The last frame of the best hypothesis' last piece; -1 where it has none."""
+
+    @property
+    def shared(self) -> int:
+        """Depth of the last node that all hypotheses have in common."""
+
+    def path(self) -> list[Heard]:
+        """The best hypothesis, from what was settled on."""
+
+    def restart(self) -> None:
+        """Forget all: an utterance begins."""
+
+    def rest(self) -> None:
+        """Take a frame, or many, that are surely blank."""
+
+    def step(self, log_probs: Floats, frame: int) -> None:
+        """Take the log-probabilities ``(V,)`` of a frame that may hold a piece."""
+
+    def keep_only(self, depth: int) -> None:
+        """Drop the hypotheses that are not as the best one up to that depth."""
+
+    def settle(self, depth: int) -> None:
+        """Let go what led to a node that all hypotheses go beyond; paths begin after it."""
+
+    def state(self) -> dict[str, Any]:
+        """All of it, of JSON's types."""
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+
+
 class Node:
     """The last piece of a prefix, and where it was heard."""
 
@@ -73,6 +123,9 @@ class Node:
 class BeamSearch:
     """The hypotheses of one stream; rows of equal length, one a hypothesis.
 
+    This is the definition; where the native engine is built, its own runs in its stead
+    (``native_beam.py``) and comes to the same bits.
+
     Args:
         model: Scores pieces.
         starts: ``(V,)`` float64, 1 for pieces that begin a word.
@@ -83,11 +136,9 @@ class BeamSearch:
         self._model = model
         self._starts = starts
         self.config = config
-        self.blank = float(np.log(config.blank))
         self.restart()
 
     def restart(self) -> None:
-        """Forget all: an utterance begins."""
         self.root = Node(None, BLANK, 0, 0, 0.0)
         self.nodes = [self.root]
         self._set(np.zeros(1), np.full(1, NEVER), np.zeros(1), np.zeros(1, np.intp))
@@ -95,20 +146,26 @@ class BeamSearch:
 
     @property
     def empty(self) -> bool:
-        """Whether no piece was heard since the start, in any hypothesis."""
         return len(self.nodes) == 1 and self.nodes[0] is self.root
 
-    def best(self) -> Node:
+    @property
+    def last_heard(self) -> int:
+        best = self._best()
+        return best.last if best is not self.root else -1
+
+    def path(self) -> list[Heard]:
+        path = _path_to(self._best(), self.root)
+        return [Heard(n.piece, n.first, n.last, n.depth, n.score) for n in path]
+
+    def _best(self) -> Node:
         """The last piece of the best hypothesis, or the root."""
         return self.nodes[int(np.argmax(self._totals() + self._fused))]
 
     def rest(self) -> None:
-        """Take a frame, or many, that are surely blank."""
         self._blank = self._totals()
         self._piece = np.full(len(self.nodes), NEVER)
 
     def step(self, log_probs: Floats, frame: int) -> None:
-        """Take the log-probabilities ``(V,)`` of a frame that may hold a piece."""
         tried = self._candidates(log_probs)
         totals = self._totals()
         blank, piece = totals + log_probs[BLANK], self._piece + log_probs[self._last]
@@ -143,8 +200,8 @@ class BeamSearch:
         self._set(np.maximum(blank - shift, NEVER), np.maximum(piece - shift, NEVER), fused, last)
         self._contexts = contexts
 
-    def shared(self) -> Node:
-        """The last node that all hypotheses have in common."""
+    @property
+    def shared(self) -> int:
         a = self.nodes[0]
         for b in self.nodes[1:]:
             while a is not b:
@@ -152,26 +209,24 @@ class BeamSearch:
                 step = (a if deeper_a else b).parent
                 assert step is not None  # they meet at the root at the latest
                 a, b = (step, b) if deeper_a else (a, step)
-        return a
+        return a.depth
 
-    def keep_only(self, node: Node) -> None:
-        """Drop the hypotheses that do not begin as ``node`` does; some must."""
-        kept = [i for i, tip in enumerate(self.nodes) if _descends(tip, node)]
+    def keep_only(self, depth: int) -> None:
+        wanted = self._at(self._best(), depth)
+        kept = [i for i, tip in enumerate(self.nodes) if self._at(tip, depth) is wanted]
         self.nodes = [self.nodes[i] for i in kept]
         self._contexts = self._contexts[kept]
         self._set(self._blank[kept], self._piece[kept], self._fused[kept], self._last[kept])
 
-    def settle(self, node: Node) -> None:
-        """Make ``node``, which all hypotheses go beyond, the root: what led to it is let go."""
-        self.root = node
-        node.parent = None
+    def settle(self, depth: int) -> None:
+        self.root = self._at(self._best(), depth)
+        self.root.parent = None
 
     def state(self) -> dict[str, Any]:
-        """All of it, of JSON's types."""
         order = {id(self.root): 0}
         nodes = [[-1, *_fields(self.root)]]
         for tip in self.nodes:
-            for node in path_to(tip, self.root):
+            for node in _path_to(tip, self.root):
                 if id(node) not in order:
                     order[id(node)] = len(nodes)
                     nodes.append([order[id(node.parent)], *_fields(node)])
@@ -185,7 +240,6 @@ class BeamSearch:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
         nodes: list[Node] = []
         for parent, piece, first, last, score in state["nodes"]:
             above = nodes[parent] if parent >= 0 else None
@@ -194,6 +248,13 @@ class BeamSearch:
         self._contexts = np.array(state["contexts"], np.intp)
         blank, piece, fused = (np.array(state[k], float) for k in ("blank", "piece", "fused"))
         self._set(blank, piece, fused, np.array([tip.piece for tip in self.nodes], np.intp))
+
+    def _at(self, node: Node, depth: int) -> Node:
+        """The node of that depth on the way to ``node``; nearer the root there is none."""
+        while node is not self.root and node.depth > depth:
+            assert node.parent is not None
+            node = node.parent
+        return node
 
     def _set(self, blank: Floats, piece: Floats, fused: Floats, last: Ids) -> None:
         self._blank, self._piece, self._fused, self._last = blank, piece, fused, last
@@ -233,7 +294,7 @@ class BeamSearch:
             node.last, node.score = frame, max(node.score, score)
 
 
-def path_to(node: Node, root: Node) -> list[Node]:
+def _path_to(node: Node, root: Node) -> list[Node]:
     """The nodes below ``root`` that lead to ``node``, which is the last."""
     path = []
     while node is not root:
@@ -245,10 +306,3 @@ def path_to(node: Node, root: Node) -> list[Node]:
 
 def _fields(node: Node) -> tuple[int, int, int, float]:
     return node.piece, node.first, node.last, node.score
-
-
-def _descends(node: Node, ancestor: Node) -> bool:
-    at: Node | None = node
-    while at is not None and at is not ancestor and at.depth > ancestor.depth:
-        at = at.parent
-    return at is ancestor

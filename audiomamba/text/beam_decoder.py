@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiomamba.errors import StateError
-from audiomamba.text.beam import BeamConfig, BeamSearch, Node, path_to
+from audiomamba.text.beam import BeamConfig, Heard
 from audiomamba.text.ctc import check_shape
 from audiomamba.text.events import Event, Reason, SpeechEnd
+from audiomamba.text.native_beam import make_search
 from audiomamba.text.ngram import NgramModel
-from audiomamba.text.utterances import LONGEST_WORD, DecoderConfig, Spoken, Utterances
+from audiomamba.text.utterances import LONGEST_WORD, DecoderConfig, Spoken, Utterances, texts
 from audiomamba.text.vocabulary import BLANK, WORD_START, Vocabulary
 
 __all__ = ["BeamDecoder"]
@@ -46,7 +47,8 @@ class BeamDecoder:
         self.config = config
         self._vocabulary, self._model = vocabulary, model
         starts = [float(piece.startswith(WORD_START)) for piece in vocabulary.pieces]
-        self._search = BeamSearch(model, np.array(starts), beam)
+        self._search = make_search(model, np.array(starts), beam)
+        self._blank = float(np.log(beam.blank))
         self._utterances = Utterances(config)
         self._undecided = round(UNDECIDED_S / config.frame_s)
         self._silence = max(1, round(config.silence_s / config.frame_s))
@@ -64,7 +66,7 @@ class BeamDecoder:
         events: list[Event] = []
         blank = log_probs[:, BLANK]
         speech = blank <= np.log1p(-self.config.threshold + 1e-9)
-        for at in np.flatnonzero((blank < self._search.blank) | speech).tolist():
+        for at in np.flatnonzero((blank < self._blank) | speech).tolist():
             frame = self._frame + at
             self._close_if_silent(frame, events)
             if speech[at]:
@@ -117,11 +119,10 @@ class BeamDecoder:
         self._believed, self._opened = bool(state["believed"]), bool(state["opened"])
         self._shown = (str(state["shown"][0]), str(state["shown"][1]))
 
-    def _words(self) -> list[tuple[Spoken, Node]]:
+    def _words(self) -> list[tuple[Spoken, Heard]]:
         """Words of the best hypothesis that are not fixed, and the first piece of each."""
-        path = path_to(self._search.best(), self._search.root)
-        words: list[tuple[Spoken, Node]] = []
-        for node in path:
+        words: list[tuple[Spoken, Heard]] = []
+        for node in self._search.path():
             text = self._vocabulary.pieces[node.piece]
             long = bool(words) and len(words[-1][0].text) >= LONGEST_WORD
             if not words or long or text.startswith(WORD_START):
@@ -136,13 +137,11 @@ class BeamDecoder:
             word.first = min(word.first, after.first)
         return words
 
-    def _fix(self, words: list[tuple[Spoken, Node]], count: int) -> None:
+    def _fix(self, words: list[tuple[Spoken, Heard]], count: int) -> None:
         """Make the first ``count`` words final; every hypothesis has gone on to the next one."""
         if count:
             self._fixed += [word for word, _ in words[:count]]
-            boundary = words[count][1].parent
-            assert boundary is not None
-            self._search.settle(boundary)
+            self._search.settle(words[count][1].depth - 1)
 
     def _decide(self, frame: int, events: list[Event]) -> None:
         """Let the best hypothesis decide about old words, and end an utterance that is too long."""
@@ -153,7 +152,7 @@ class BeamDecoder:
         old = [i for i, (word, _) in enumerate(words) if word.first < frame - self._undecided]
         upto = len(words) - 1 if long else old[-1] if old else 0
         if upto > 0:
-            self._search.keep_only(words[upto][1])
+            self._search.keep_only(words[upto][1].depth)
             self._fix(words, upto)
         if long and self._fixed:
             self._close(self._fixed, "max_length", events)
@@ -163,8 +162,9 @@ class BeamDecoder:
 
     def _close_if_silent(self, frame: int, events: list[Event]) -> None:
         """Close the utterance if the pause before ``frame`` is long enough."""
-        best = self._search.best()
-        last = max(self._heard, best.last if best is not self._search.root else -1)
+        if frame - self._heard - 1 < self._silence:
+            return  # whatever the search says
+        last = max(self._heard, self._search.last_heard)
         if frame - last - 1 < self._silence:
             return
         words = [*self._fixed, *(word for word, _ in self._words())]
@@ -216,18 +216,18 @@ class BeamDecoder:
         if self._search.empty:
             return
         words = self._words()
-        shared = self._search.shared().depth
+        shared = self._search.shared
         begun = [i for i, (_, first) in enumerate(words) if first.depth <= shared]
         self._fix(words, begun[-1] if begun else 0)
         words = words[begun[-1] if begun else 0 :]
         every = [*self._fixed, *(word for word, _ in words)]
         if not self._believed or not (every or self._opened):
             return
-        partial = self._utterances.partial(every, len(self._fixed))
-        if (partial.stable, partial.unstable) == self._shown:
+        shown = texts(every, len(self._fixed))
+        if shown == self._shown:
             return
         if not self._opened:
             events.append(self._utterances.open(every[0].first))
             self._opened = True
-        self._shown = (partial.stable, partial.unstable)
-        events.append(partial)
+        self._shown = shown
+        events.append(self._utterances.partial(every, len(self._fixed)))

@@ -13,6 +13,7 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiomamba.errors import ModelError
+from audiomamba.kernels import native
 
 __all__ = ["BOUNDARY", "Coded", "Column", "NgramModel", "Trie"]
 
@@ -110,6 +112,25 @@ class NgramModel:
         self._suffix = self._suffixes(parents, counts)
         self.start = int(self._contexts(np.array([self._child(0, BOUNDARY)]))[0])
         """The context at the start of an utterance."""
+
+    @cached_property
+    def columns(self) -> native.Ngrams:
+        """Where all of it lies, for the native search; as long as the model is there."""
+        coded = [_coded(column) for column in (self._log_probs, self._backoffs)]
+        (log_prob_codes, log_probs), (backoff_codes, backoffs) = coded
+        return native.Ngrams(
+            self._keys.ctypes.data,
+            self._suffix.ctypes.data,
+            self._has_children.ctypes.data,
+            log_prob_codes,
+            backoff_codes,
+            log_probs,
+            backoffs,
+            len(self._keys),
+            self.start,
+            int(self._keys.itemsize == 8),
+            self.vocabulary,
+        )
 
     @property
     def trie(self) -> Trie:
@@ -261,6 +282,13 @@ class _Levels:
         values: Floats = np.linspace(self.low, self.high, LEVELS, dtype=np.float32)
         # Of its own: else the whole file's bytes would stay.
         return Coded(np.frombuffer(packed, np.uint8).copy(), values)
+
+
+def _coded(column: Column) -> tuple[int | None, int]:
+    """Addresses of a column's codes, if it has some, and of its values."""
+    if isinstance(column, Coded):
+        return column.codes.ctypes.data, column.values.ctypes.data
+    return None, column.ctypes.data
 
 
 def _unpack(header: dict[str, object], columns: bytes) -> Trie:

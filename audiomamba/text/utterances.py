@@ -14,7 +14,7 @@ from audiomamba.errors import ConfigError
 from audiomamba.text.confidence import calibrated
 from audiomamba.text.events import Event, Final, Partial, Reason, SpeechEnd, SpeechStart, Word
 
-__all__ = ["LONGEST_WORD", "DecoderConfig", "Spoken", "Utterances"]
+__all__ = ["LONGEST_WORD", "DecoderConfig", "Spoken", "Utterances", "texts"]
 
 LONGEST_WORD = 64
 """Letters; what goes on beyond is taken as a new word, so that memory stays bounded."""
@@ -103,15 +103,12 @@ class Utterances:
 
     def partial(self, words: Sequence[Spoken], stable: int) -> Partial:
         """The hypothesis ``words``, of which the first ``stable`` will not change."""
-        timed = self._timed(words)
-        fixed, loose = _shown(timed[:stable]), _shown(timed[stable:])
         return Partial(
             self.number,
             self._start(words[0].first if words else self.ended),
             self.time(words[-1].last + 1 if words else self.ended),
-            " ".join(word.word for word in fixed) + (" " if fixed and loose else ""),
-            " ".join(word.word for word in loose),
-            fixed + loose,
+            *texts(words, stable),
+            _shown(self._timed(words)),
         )
 
     def close(self, words: Sequence[Spoken], reason: Reason) -> list[Event]:
@@ -151,6 +148,13 @@ class Utterances:
     def time(self, frame: float) -> float:
         """Seconds of a frame's start in the audio; from a count, so that nothing adds up."""
         return round(max(0.0, frame * self.config.frame_s - self.config.emission_delay_s), 3)
+
+
+def texts(words: Sequence[Spoken], stable: int) -> tuple[str, str]:
+    """A hypothesis' stable and unstable text, as a ``Partial`` has it."""
+    fixed = " ".join(word.text for word in words[:stable] if word.text)
+    loose = " ".join(word.text for word in words[stable:] if word.text)
+    return fixed + (" " if fixed and loose else ""), loose
 
 
 def _shown(words: Sequence[Word]) -> tuple[Word, ...]:

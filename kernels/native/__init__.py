@@ -7,10 +7,24 @@ package was installed; where there is none, ``why_not()`` says so in a line.
 import ctypes
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from audiomamba.errors import BackendError
 
-__all__ = ["LIBRARY", "Block", "Rate", "Sampling", "Transcriber", "Wave", "library", "why_not"]
+__all__ = [
+    "LIBRARY",
+    "BeamWidths",
+    "Block",
+    "Heard",
+    "Hypothesis",
+    "Ngrams",
+    "Rate",
+    "Sampling",
+    "Transcriber",
+    "Wave",
+    "library",
+    "why_not",
+]
 
 LIBRARY = Path(__file__).parent / "libaudiomamba.so"
 
@@ -82,6 +96,47 @@ class Sampling(ctypes.Structure):
     _fields_ = [(name, ctypes.c_float) for name in ("temperature", "top_p", "guidance")]
 
 
+class Ngrams(ctypes.Structure):
+    """``am_ngrams`` of src/audiomamba.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in (
+            "keys", "suffixes", "has_children", "log_prob_codes", "backoff_codes",
+            "log_probs", "backoffs",
+        )),
+        *((name, ctypes.c_longlong) for name in ("nodes", "start")),
+        *((name, ctypes.c_int) for name in ("wide", "vocabulary")),
+    ]  # fmt: skip
+
+
+class BeamWidths(ctypes.Structure):
+    """``am_beam_config`` of src/audiomamba.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_double) for name in ("weight", "word_bonus", "piece_margin", "margin")),
+        *((name, ctypes.c_int) for name in ("beam", "candidates")),
+    ]
+
+
+class Heard(ctypes.Structure):
+    """``am_heard`` of src/audiomamba.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int) for name in ("piece", "first", "last", "depth")),
+        ("score", ctypes.c_double),
+    ]
+
+
+class Hypothesis(ctypes.Structure):
+    """``am_hypothesis`` of src/audiomamba.h."""
+
+    _fields_ = [
+        ("node", ctypes.c_int),
+        ("context", ctypes.c_longlong),
+        *((name, ctypes.c_double) for name in ("blank", "piece", "fused")),
+    ]
+
+
 def why_not() -> str | None:
     """Why the native engine cannot run here, in a line; None where it can."""
     if not LIBRARY.is_file():
@@ -144,4 +199,33 @@ def library() -> ctypes.CDLL:
         *[ctypes.c_void_p] * 4,
     ]
     lib.am_wave_draw.restype = None
+    _type_beam(lib)
     return lib
+
+
+def _type_beam(lib: ctypes.CDLL) -> None:
+    beam, ints = ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)
+    heard, hypotheses = ctypes.POINTER(Heard), ctypes.POINTER(Hypothesis)
+    lib.am_beam_new.argtypes = [
+        ctypes.POINTER(Ngrams),
+        ctypes.POINTER(BeamWidths),
+        ctypes.c_void_p,
+    ]
+    lib.am_beam_new.restype = beam
+    signatures: dict[str, tuple[list[Any], Any]] = {
+        "free": ([], None),
+        "restart": ([], None),
+        "rest": ([], None),
+        "step": ([ctypes.c_void_p, ctypes.c_int], None),
+        "empty": ([], ctypes.c_int),
+        "last_heard": ([], ctypes.c_int),
+        "path": ([heard, ctypes.c_int], ctypes.c_int),
+        "shared": ([], ctypes.c_int),
+        "keep_only": ([ctypes.c_int], None),
+        "settle": ([ctypes.c_int], None),
+        "save": ([heard, ints, ctypes.c_int, hypotheses, ints], ctypes.c_int),
+        "load": ([heard, ints, ctypes.c_int, hypotheses, ctypes.c_int], None),
+    }
+    for name, (arguments, result) in signatures.items():
+        function = getattr(lib, f"am_beam_{name}")
+        function.argtypes, function.restype = [beam, *arguments], result

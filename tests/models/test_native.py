@@ -130,8 +130,8 @@ def test_wider_vectors_come_to_the_same_bits(
     assert narrow.instruction_set == "avx2"
     for streams, frames in ((1, 1), (1, 2), (1, FRAMES), (3, FRAMES)):
         features, rows = sound(streams, frames), np.arange(streams)
-        got = [e.transcribe(features, e.init_state(streams), rows) for e in (wide, narrow)]
-        np.testing.assert_array_equal(*got)
+        one, other = (e.transcribe(features, e.init_state(streams), rows) for e in (wide, narrow))
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

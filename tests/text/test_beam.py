@@ -1,4 +1,4 @@
-"""The search: its sums are CTC's, and the language model has its say."""
+"""The search: its sums are CTC's, and the language model has its say; in Python and natively."""
 
 import itertools
 import json
@@ -8,13 +8,22 @@ import pytest
 from numpy.typing import NDArray
 
 from audiomamba.errors import ConfigError
-from audiomamba.text.beam import BeamConfig, BeamSearch, path_to
+from audiomamba.kernels import native
+from audiomamba.text.beam import BeamConfig, BeamSearch, Search
 from audiomamba.text.fit_ngram import fit
+from audiomamba.text.native_beam import NativeSearch
 
 V = 4
 MODEL = fit([[1, 2, 3], [1, 2, 1], [3, 2, 1]] * 4, V, order=2, nodes=100)
 STARTS = np.array([0.0, 1.0, 0.0, 1.0])
 WIDE = {"beam": 1000, "candidates": V, "piece_margin": 1e9, "margin": 1e9, "blank": 1.0}
+
+NATIVE = pytest.param(
+    NativeSearch,
+    marks=pytest.mark.skipif(native.why_not() is not None, reason=f"native: {native.why_not()}"),
+)
+EACH = pytest.mark.parametrize("kind", [BeamSearch, NATIVE])
+Kind = type[BeamSearch] | type[NativeSearch]
 
 
 def frames(count: int, seed: int = 0) -> NDArray[np.float64]:
@@ -23,18 +32,19 @@ def frames(count: int, seed: int = 0) -> NDArray[np.float64]:
     return out
 
 
-def pieces_of(search: BeamSearch) -> list[int]:
-    return [node.piece for node in path_to(search.best(), search.root)]
+def pieces_of(search: Search) -> list[int]:
+    return [heard.piece for heard in search.path()]
 
 
 def collapsed(path: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(p for p, _ in itertools.groupby(path) if p)
 
 
+@EACH
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("weight", "bonus"), [(0.0, 0.0), (0.7, 0.5)])
 def test_a_wide_beam_finds_what_trying_everything_finds(
-    seed: int, weight: float, bonus: float
+    kind: Kind, seed: int, weight: float, bonus: float
 ) -> None:
     log_probs = frames(5, seed)
     scores: dict[tuple[int, ...], float] = {}
@@ -47,37 +57,41 @@ def test_a_wide_beam_finds_what_trying_everything_finds(
         for piece in text:
             score, context = MODEL.score(context, np.array([piece]))
             scores[text] += weight * float(score[0]) + bonus * STARTS[piece]
-    search = BeamSearch(MODEL, STARTS, BeamConfig(weight=weight, word_bonus=bonus, **WIDE))  # type: ignore[arg-type]
+    config = BeamConfig(weight=weight, word_bonus=bonus, **WIDE)  # type: ignore[arg-type]
+    search = kind(MODEL, STARTS, config)
     for t in range(5):
         search.step(log_probs[t], t)
     assert tuple(pieces_of(search)) == max(scores, key=lambda text: scores[text])
 
 
-def test_a_narrow_beam_stays_narrow() -> None:
-    search = BeamSearch(MODEL, STARTS, BeamConfig(beam=3))
+@EACH
+def test_a_narrow_beam_stays_narrow(kind: Kind) -> None:
+    search = kind(MODEL, STARTS, BeamConfig(beam=3))
     for t, row in enumerate(frames(40)):
         search.step(row, t)
-        assert 1 <= len(search.nodes) <= 3
+        assert 1 <= len(search.state()["tips"]) <= 3
 
 
-def test_what_all_share_can_be_let_go_and_nothing_changes() -> None:
+@EACH
+def test_what_all_share_can_be_let_go_and_nothing_changes(kind: Kind) -> None:
     rows = frames(60, seed=3)
-    whole, cut = (BeamSearch(MODEL, STARTS, BeamConfig(beam=4)) for _ in range(2))
+    whole, cut = (kind(MODEL, STARTS, BeamConfig(beam=4)) for _ in range(2))
     given: list[int] = []
     for t, row in enumerate(rows):
         whole.step(row, t)
         cut.step(row, t)
-        shared = cut.shared()
-        if shared.parent is not None and shared.parent is not cut.root:
-            given += [node.piece for node in path_to(shared.parent, cut.root)]
-            cut.settle(shared.parent)
+        settled = [heard for heard in cut.path() if heard.depth < cut.shared]
+        if settled:
+            given += [heard.piece for heard in settled]
+            cut.settle(settled[-1].depth)
     assert given + pieces_of(cut) == pieces_of(whole)
     assert len(cut.state()["nodes"]) < len(whole.state()["nodes"])
 
 
-def test_a_state_goes_on_as_the_search_would_have() -> None:
+@EACH
+def test_a_state_goes_on_as_the_search_would_have(kind: Kind) -> None:
     rows = frames(30, seed=5)
-    first, second = (BeamSearch(MODEL, STARTS, BeamConfig()) for _ in range(2))
+    first, second = (kind(MODEL, STARTS, BeamConfig()) for _ in range(2))
     for t, row in enumerate(rows[:15]):
         first.step(row, t)
     second.load(json.loads(json.dumps(first.state())))
@@ -87,15 +101,32 @@ def test_a_state_goes_on_as_the_search_would_have() -> None:
     assert first.state() == second.state()
 
 
-def test_a_piece_is_noted_where_it_is_clear_not_where_it_was_guessed() -> None:
-    search = BeamSearch(MODEL, STARTS, BeamConfig(weight=0.0))
+@EACH
+def test_a_piece_is_noted_where_it_is_clear_not_where_it_was_guessed(kind: Kind) -> None:
+    search = kind(MODEL, STARTS, BeamConfig(weight=0.0))
     for t, p in enumerate([0.1, 0.9, 0.8, 0.01]):
         row = np.full(V, 1e-3)
         row[0], row[1] = 1 - p, p
         search.step(np.log(row), t)
-    node = search.best()
-    assert (node.piece, node.first, node.last) == (1, 1, 2)
-    assert node.score == pytest.approx(np.log(0.9))
+    [heard] = search.path()
+    assert (heard.piece, heard.first, heard.last) == (1, 1, 2)
+    assert search.last_heard == 2
+    assert heard.score == pytest.approx(np.log(0.9))
+
+
+@EACH
+def test_old_words_are_decided_by_the_best(kind: Kind) -> None:
+    search = kind(MODEL, STARTS, BeamConfig(weight=0.0, beam=8))
+    for t, row in enumerate(frames(12, seed=7)):
+        search.step(row, t)
+    path = search.path()
+    assert search.shared < path[2].depth
+    search.keep_only(path[2].depth)
+    assert search.path() == path and search.shared >= path[2].depth
+    search.settle(path[1].depth)
+    assert search.path() == path[2:] and not search.empty
+    search.restart()
+    assert search.empty and search.path() == [] and search.last_heard == -1
 
 
 @pytest.mark.parametrize("wrong", [{"beam": 0}, {"weight": -1.0}, {"blank": 0.0}])

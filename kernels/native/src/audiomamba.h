@@ -84,6 +84,53 @@ void am_wave_draw(am_model* model, const am_sampling* how, unsigned char* last, 
                   float* const* states, const unsigned long long* seeds, const unsigned long long* first,
                   unsigned char* out);
 
+/* The columns of a language model (audiomamba/text/ngram.py), which stay where they are. With codes,
+   values are looked up by them: 256 of them. */
+typedef struct {
+  const void *keys, *suffixes; /* int64 where `wide`, else int32 */
+  const unsigned char *has_children, *log_prob_codes, *backoff_codes; /* codes may be NULL */
+  const float *log_probs, *backoffs;
+  long long nodes, start;
+  int wide, vocabulary;
+} am_ngrams;
+
+typedef struct {
+  double weight, word_bonus, piece_margin, margin;
+  int beam, candidates;
+} am_beam_config;
+
+/* A piece of a hypothesis; depth counts from the start of the utterance. */
+typedef struct {
+  int piece, first, last, depth;
+  double score;
+} am_heard;
+
+typedef struct {
+  int node;
+  long long context;
+  double blank, piece, fused;
+} am_hypothesis;
+
+typedef struct am_beam am_beam;
+
+/* The beam search of one stream; see audiomamba/text/beam.py. starts (vocabulary): 1 for pieces that
+   begin a word. */
+am_beam* am_beam_new(const am_ngrams* model, const am_beam_config* config, const double* starts);
+void am_beam_free(am_beam* beam);
+void am_beam_restart(am_beam* beam);
+void am_beam_rest(am_beam* beam);
+void am_beam_step(am_beam* beam, const double* log_probs, int frame); /* (vocabulary) */
+int am_beam_empty(const am_beam* beam);
+int am_beam_last_heard(const am_beam* beam);
+int am_beam_path(const am_beam* beam, am_heard* out, int room); /* of the best; returns its length */
+int am_beam_shared(const am_beam* beam);
+void am_beam_keep_only(am_beam* beam, int depth);
+void am_beam_settle(am_beam* beam, int depth);
+/* Up to `room` nodes with their parents' places, and hypotheses; returns how many nodes there are. */
+int am_beam_save(const am_beam* beam, am_heard* nodes, int* parents, int room, am_hypothesis* tips, int* tip_count);
+void am_beam_load(am_beam* beam, const am_heard* nodes, const int* parents, int count, const am_hypothesis* tips,
+                  int tip_count);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,79 @@
+"""The native search: what the one in Python comes to, to the bit."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audiomamba.kernels import native
+from audiomamba.text.beam import BeamConfig, BeamSearch
+from audiomamba.text.fit_ngram import fit
+from audiomamba.text.native_beam import NativeSearch, make_search
+from audiomamba.text.ngram import NgramModel
+
+BUILT = pytest.mark.skipif(native.why_not() is not None, reason=f"native: {native.why_not()}")
+STARTS = (np.arange(40) % 3 == 0).astype(float)
+
+
+@lru_cache(maxsize=1)
+def large_model() -> NgramModel:
+    draw = np.random.default_rng(11)
+    return fit(draw.integers(1, 40, (400, 12)).tolist(), 40, order=4, nodes=100_000)
+
+
+@BUILT
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("coded", [False, True])
+def test_the_native_search_is_the_one_in_python_to_the_bit(
+    seed: int, coded: bool, tmp_path: Path
+) -> None:
+    model = large_model()
+    if coded:  # as one that was read from a file
+        model.save(tmp_path / "pieces.ngram")
+        model = NgramModel.load(tmp_path / "pieces.ngram")
+    config = BeamConfig(weight=0.5, beam=16, candidates=8, margin=9.0)
+    one, other = BeamSearch(model, STARTS, config), NativeSearch(model, STARTS, config)
+    draw = np.random.default_rng(seed)
+    for t in range(150):
+        logits = draw.standard_normal(40) * 3
+        row = logits - np.log(np.exp(logits).sum())
+        act = draw.integers(12)
+        for search in (one, other):
+            if act == 0:
+                search.rest()
+            search.step(row, t)
+            path = search.path()
+            if act == 1 and path:
+                search.keep_only(path[len(path) // 2].depth)
+            before = [heard.depth for heard in path if heard.depth < search.shared]
+            if act == 2 and before:
+                search.settle(before[-1])
+            if act == 3 and t % 5 == 0:
+                search.restart()
+            if act == 4:
+                search.load(json.loads(json.dumps(search.state())))
+        assert one.path() == other.path()
+        assert one.state() == other.state()
+        assert (one.shared, one.last_heard, one.empty) == (
+            other.shared,
+            other.last_heard,
+            other.empty,
+        )
+
+
+@BUILT
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("nodes", [[0, 1, 0, 0, 0.0]]), ("nodes", [[-1, 99, 0, 0, 0.0]]), ("tips", [7]), ("tips", [])],
+)
+def test_a_state_that_points_nowhere_is_refused(key: str, value: list[object]) -> None:
+    search = NativeSearch(large_model(), STARTS, BeamConfig())
+    with pytest.raises(ValueError, match="search|zip"):  # StateError is one
+        search.load(search.state() | {key: value})
+
+
+def test_a_stream_gets_the_native_search_where_it_is_built() -> None:
+    kind = NativeSearch if native.why_not() is None else BeamSearch
+    assert isinstance(make_search(large_model(), STARTS, BeamConfig()), kind)
