@@ -17,17 +17,17 @@ SPILLED_BYTES = 64  # a thread of the 16-bit kernels of the duality on sm_90; mo
 
 # In a process of its own, as Triton reads TRITON_INTERPRET once.
 REPORT = """
-import json, sys
+import json, re, sys
 import torch
 from audiomamba.kernels import warmup, workload
 from audiomamba.kernels.offline import compiling_for, usage
 
-arch, dtype, steps, *wanted = sys.argv[1:]
+arch, dtype, steps, wanted = sys.argv[1:]
 with compiling_for(int(arch)):
     for op in workload.OPS:
         calls = workload.calls(op, "cpu", getattr(torch, dtype), steps=int(steps))
         for what, call in calls.items():
-            if not wanted or f"{op} {what}" in wanted:
+            if re.fullmatch(wanted, f"{op} {what}"):
                 for kernel in warmup(call).kernels:
                     found = usage(kernel)
                     print(json.dumps([op, kernel.name, found.spilled, found.shared]))
@@ -60,10 +60,17 @@ def test_the_backward_of_the_duality_keeps_to_its_registers(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_TRITON, reason="gpu: triton is not installed")
 # Half a minute of compiling each, so not every mixture. float32 wants most shared memory, sm_86 has
-# least; one frame is a kind of its own, since Triton sets it as a constant.
-@pytest.mark.parametrize(("arch", "dtype", "steps"), [(86, "float32", 40), (90, "bfloat16", 1)])
-def test_every_kernel_compiles_and_fits(tmp_path: Path, arch: int, dtype: str, steps: int) -> None:
-    found = report(tmp_path, str(arch), dtype, str(steps))
+# least; one frame is a kind of its own, since Triton sets it as a constant. Fifteen taps unrolled
+# take as long in one layout as half of all else, so the two GPUs share the layouts.
+@pytest.mark.parametrize(
+    ("arch", "dtype", "steps", "left_out"),
+    [(86, "float32", 40, "channels"), (90, "bfloat16", 1, "time")],
+)
+def test_every_kernel_compiles_and_fits(
+    tmp_path: Path, arch: int, dtype: str, steps: int, left_out: str
+) -> None:
+    wanted = f"(?!conv 15 taps, {left_out} contiguous).*"
+    found = report(tmp_path, str(arch), dtype, str(steps), wanted)
     assert len(found) > 20
     for op, name, _, shared in found:
         assert shared <= SHARED_BYTES[arch], f"{op} {name}"
