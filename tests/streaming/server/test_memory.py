@@ -17,14 +17,14 @@ import numpy as np
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 
-blocks = [bytes(300_000) for _ in range(100)]
+blocks = [b"x" * 300_000 for _ in range(100)]  # zeros need no memory until they are written
 kept = blocks[1::2]
 before = resident()
 del blocks
 amid = resident()
 give_memory_back()
 after = resident()
-print(before - after, amid - after)
+print(before - amid, amid - after)
 assert np.isclose(np.linalg.inv(np.eye(3) * 2)[0, 0], 0.5) and len(kept) == 50
 """
 
@@ -32,9 +32,9 @@ assert np.isclose(np.linalg.inv(np.eye(3) * 2)[0, 0], 0.5) and len(kept) == 50
 def test_free_memory_amid_the_heap_and_code_that_was_run_go_back() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    freed, dropped = map(int, done.stdout.split())
-    assert freed > 50 * 300_000 * 0.9  # half the blocks, which lay between others
-    assert dropped > 1_000_000
+    at_once, afterwards = map(int, done.stdout.split())
+    assert at_once < 1_000_000  # half the blocks lay between others
+    assert afterwards > 50 * 300_000 + 1_000_000  # those, and code
 
 
 def test_only_code_on_disk_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
