@@ -30,7 +30,7 @@ fix: install  ## format and mend what ruff can mend
 	.venv/bin/ruff check --fix .
 
 test: install  ## run every test that a machine without a GPU can run
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q --numprocesses logical --maxprocesses 4 --dist worksteal
 
 test-gpu: install  ## run the kernel tests on the GPU; fails if one was skipped
 	$(PY) -m pytest -q -m gpu audiomamba/kernels --require-gpu

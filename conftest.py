@@ -1,7 +1,7 @@
 """Collect linked folders under their import name, and run the GPU's kernels where there is none.
 
 ``pytest kernels/<op>`` works; ``-m gpu --require-gpu`` fails where a GPU test would be skipped;
-without a GPU Triton's interpreter runs the kernels.
+without a GPU Triton's interpreter runs the kernels, and a process computes in one thread.
 """
 
 import os
@@ -25,9 +25,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     given = [arg.removeprefix(f"{config.rootpath}/").removeprefix("./") for arg in config.args]
     config.args = [f"audiomamba/{arg}" if arg.split("/")[0] in LINKED else arg for arg in given]
-    if not any(Path(path).exists() for path in ACCELERATORS):
-        # Triton reads this once, when it is imported; no import of torch may come before.
+    without_gpu = not any(Path(path).exists() for path in ACCELERATORS)
+    # Both are read once, when triton and torch are imported; no import of either may come before.
+    if without_gpu:
         os.environ.setdefault("TRITON_INTERPRET", "1")
+    if without_gpu or "PYTEST_XDIST_WORKER" in os.environ:
+        # The tests' tensors are small, and on few or busy cores threads wait for each other longer
+        # than they work. Servers and commands that tests start inherit it.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(wrapper=True)
