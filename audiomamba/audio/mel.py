@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from audiomamba.audio.level import LevelControl
 from audiomamba.errors import ConfigError
 
-__all__ = ["MelConfig", "StreamingMel", "mel_filterbank", "window_function"]
+__all__ = [
+    "MelConfig",
+    "StreamingMel",
+    "hz_to_mel",
+    "mel_filterbank",
+    "mel_to_hz",
+    "window_function",
+]
 
 Samples = NDArray[np.float32]
 
@@ -45,13 +52,14 @@ class MelConfig:
             )
 
 
-def _hz_to_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
+def hz_to_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
     """Slaney's scale: linear to 1 kHz (a mel is 200 / 3 Hz), then 27 mels to a factor of 6.4."""
     above = 15.0 + 27.0 * np.log(np.maximum(hz, 1e-9) / 1000.0) / np.log(6.4)
     return np.where(hz < 1000.0, hz * 3.0 / 200.0, above)
 
 
-def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+def mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of ``hz_to_mel``."""
     return np.where(mel < 15.0, mel * 200.0 / 3.0, 1000.0 * 6.4 ** ((mel - 15.0) / 27.0))
 
 
@@ -62,8 +70,8 @@ def mel_filterbank(config: MelConfig) -> Samples:
     Source: Slaney, "Auditory Toolbox", 1998; each triangle has area 2 / (its width in Hz).
     """
     frequencies = np.fft.rfftfreq(config.fft, 1.0 / config.sample_rate)
-    ends = _hz_to_mel(np.array([config.low_hz, config.high_hz]))
-    edges = _mel_to_hz(np.linspace(ends[0], ends[1], config.bins + 2))
+    ends = hz_to_mel(np.array([config.low_hz, config.high_hz]))
+    edges = mel_to_hz(np.linspace(ends[0], ends[1], config.bins + 2))
     rising = (frequencies - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - frequencies) / np.diff(edges)[1:, None]
     triangles = np.maximum(0.0, np.minimum(rising, falling))

@@ -111,7 +111,7 @@ def _serving(args: argparse.Namespace) -> int:
         audio=pcm.encode(files.read(args.audio, sample_rate=16_000), "linear16"),
         streams=1 if args.case == "long" else streams,
         seconds=args.seconds,
-        stated_delay_s=load_model(args.model).config.emission_delay_s,
+        stated_delay_s=load_model(args.model).config.delay_s,
         frame_s=args.frame_ms / 1000 if args.frame_ms else None,
     )
     slots = {"overload": streams, "short": 16, "long": 16}.get(args.case, max(64, streams))

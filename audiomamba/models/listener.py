@@ -146,7 +146,7 @@ class Listener:
         """Decoding as this model wants it, with ``changes``."""
         config = DecoderConfig(
             frame_s=self.config.frame_s,
-            emission_delay_s=self.config.emission_delay_s,
+            emission_delay_s=self.config.delay_s,
             start_delay_s=self.config.start_delay_s,
             confidence_scale=self.config.confidence_scale,
         )

@@ -95,6 +95,10 @@ def describe_block(layer: Mapping[str, Any], width: int, take: Pointers) -> nati
             block.C = dynamics.to(np.stack([C, np.zeros_like(C)], -1))
         else:
             block.C = dynamics("C", channels, pairs, 2)
+    if frames := layer.get("look_ahead", 0):
+        block.ahead_taps = 2 * frames + 1
+        block.ahead_weight = take("ahead.taps", width, block.ahead_taps)
+        block.ahead_rest = take("ahead.rest", width)
     if layer["ffn"] > 0:
         block.hidden = hidden = round(layer["ffn"] * width)
         block.ffn_norm = take("ffn_norm.weight", width)

@@ -25,7 +25,7 @@ Samples = NDArray[np.float32]
 Features = NDArray[np.float32]
 
 TAIL_S = 0.8
-"""Seconds of silence fed after the end, for what the model writes with its delay."""
+"""Seconds of silence fed after the end, beside the model's delay, for what it writes late."""
 LEAD_S = 0.32
 """Seconds of silence heard before the first sample. A recording may begin in the middle of a sound,
 which the model, whose training clips begin with a breath of silence, would take for noise: of 100
@@ -60,6 +60,7 @@ class Recognition:
     ) -> None:
         self.sample_rate, self.channels = sample_rate, channels
         self.block_frames = block_frames
+        self._delay_s = decoder.emission_delay_s
         self._front = FrontEnd(mel, sample_rate, channels=channels, channel_mode=channel_mode)
         self._vocabulary, self._fusion = vocabulary, fusion
         self._decoder = make_decoder(vocabulary, _after_lead(decoder), fusion)
@@ -72,8 +73,11 @@ class Recognition:
         self._keep(self._front.feed(samples))
 
     def push_end(self, tail_s: float = TAIL_S) -> None:
-        """Take the end of the audio: ``tail_s`` seconds of silence, padded to a whole block."""
-        self._hear_silence(tail_s)
+        """Take the end of the audio, and silence until every word is out, padded to a whole block.
+
+        ``tail_s``: seconds of silence beside the model's delay; 0 if it has heard enough of it.
+        """
+        self._hear_silence(tail_s + self._delay_s if tail_s else 0.0)
         self._keep(self._front.finish())
         short = -self._waiting_frames % self.block_frames
         if short and self._waiting_frames:

@@ -40,11 +40,12 @@ class TapHead(nn.Module):
 
 
 class Transcriber(nn.Module):
-    """Subsampling, a stack of LTI and selective layers, and CTC heads; purely causal.
+    """Subsampling, a stack of LTI and selective layers, and CTC heads.
 
-    Latency is taken as emission delay: the network is trained to write a piece a little after it
-    was spoken, so there is no look-ahead to wait for. Design: models.md (a.4) in brief: complex
-    LTI with local convolutions first, selective layers once the signal is compressed.
+    Complex LTI layers with local convolutions come first, selective ones once the signal is
+    compressed. Latency is a choice: layers with ``look_ahead`` make the stream late and see what
+    came in between; without them the network is causal and writes as early as CTC lets it, which is
+    about where a word ends.
     """
 
     mel_mean: Tensor

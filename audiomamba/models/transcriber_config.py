@@ -34,8 +34,9 @@ class TranscriberConfig:
     phone_layer: int = 6  # layers before the phone head, a training aid; 0 = no such head
     phones: int = 178  # symbols of the synthesiser's alphabet
     activity: bool = True  # a head that says whether somebody speaks
-    start_delay_s: float = 0.0  # mean seconds from a word's beginning to its first piece, measured
-    emission_delay_s: float = 0.0  # mean seconds from a word's end to its last piece, measured
+    # Mean seconds from a word's beginning to its first piece, look-ahead not counted; measured.
+    start_delay_s: float = 0.0
+    emission_delay_s: float = 0.0  # the same from its end to its last piece, look-ahead not counted
     confidence_scale: float = 1.0  # of words' log-odds, fitted: training/calibration.py
 
     def __post_init__(self) -> None:
@@ -52,3 +53,13 @@ class TranscriberConfig:
     def frame_s(self) -> float:
         """Seconds from one frame of the encoder to the next."""
         return FACTOR * self.mel.hop / self.mel.sample_rate
+
+    @property
+    def look_ahead_s(self) -> float:
+        """Seconds by which the layers' look-ahead makes every frame late."""
+        return self.stack.delay * self.frame_s
+
+    @property
+    def delay_s(self) -> float:
+        """Mean seconds from a sound to its piece."""
+        return self.look_ahead_s + self.emission_delay_s

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from audiomamba.kernels.norm import norm
 from audiomamba.nn.config import LayerConfig
 from audiomamba.nn.feedforward import FeedForward, FeedForwardState
+from audiomamba.nn.look_ahead import LookAhead
 from audiomamba.nn.mamba3 import Mamba3Mixer
 from audiomamba.nn.mixer import Mixer
 from audiomamba.nn.ssd import SsdMixer
@@ -20,6 +21,7 @@ __all__ = ["Block", "BlockState", "Norm"]
 class BlockState(NamedTuple):
     mixer: State  # MixerState or Mamba3State, as the dynamics are
     ffn: FeedForwardState
+    ahead: Tensor | tuple[()]  # (B, 2 look_ahead, width); nothing where the layer is causal
 
 
 class Norm(nn.Module):
@@ -54,12 +56,16 @@ class Block(nn.Module):
     """``r += x; x = mixer(norm(r)); r += x; x = ffn(norm(r))``.
 
     What a part adds travels beside the stream and is added by the next norm, in one pass over
-    memory. Without a feed-forward part the block is exactly Mamba's.
+    memory. Without a feed-forward part the block is exactly Mamba's. With ``look_ahead`` the stream
+    is first delayed by so many frames, and each of them sees those that came in between.
     """
 
     def __init__(self, width: int, config: LayerConfig, *, dropout: float, eps: float) -> None:
         super().__init__()
         self.dropout = dropout
+        self.has_ahead = config.look_ahead > 0
+        if self.has_ahead:
+            self.ahead = LookAhead(width, config.look_ahead)
         self.norm = Norm(width, eps)
         self.mixer = _mixer(width, config, eps)
         self.has_ffn = config.ffn > 0
@@ -72,7 +78,8 @@ class Block(nn.Module):
     ) -> BlockState:
         """The state before the first frame of ``batch`` streams."""
         ffn = self.ffn.init_state(batch, device=device, dtype=dtype) if self.has_ffn else ()
-        return BlockState(self.mixer.init_state(batch, device=device, dtype=dtype), ffn)
+        ahead = self.ahead.init_state(batch, device=device) if self.has_ahead else ()
+        return BlockState(self.mixer.init_state(batch, device=device, dtype=dtype), ffn, ahead)
 
     def forward(
         self,
@@ -87,6 +94,12 @@ class Block(nn.Module):
 
         ``gain (B, 1, width)`` conditions the norms.
         """
+        ahead: Tensor | tuple[()] = ()
+        if self.has_ahead:
+            stream = x.float() if residual is None else residual + x
+            past = None if state is None else state.ahead
+            residual, ahead = self.ahead(stream, past, resets=resets)
+            x = torch.zeros_like(x)  # it is in the stream already; what it keeps is its dtype
         y, residual = self.norm(x, residual, gain)
         x, mixer = self.mixer(y, None if state is None else state.mixer, resets=resets)
         x = F.dropout(x, self.dropout, self.training)
@@ -95,7 +108,7 @@ class Block(nn.Module):
             y, residual = self.ffn_norm(x, residual, gain)
             x, ffn = self.ffn(y, None if state is None else state.ffn, resets=resets)
             x = F.dropout(x, self.dropout, self.training)
-        return x, residual, BlockState(mixer, ffn)
+        return x, residual, BlockState(mixer, ffn, ahead)
 
     def step_(
         self,
@@ -107,6 +120,10 @@ class Block(nn.Module):
         gain: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One frame of every row, ``x (M, width)``; rows ``slots`` of ``pool`` advance in place."""
+        if self.has_ahead:
+            stream = x.float() if residual is None else residual + x
+            residual = self.ahead.step_(stream, pool.ahead, slots)  # type: ignore[arg-type]
+            x = torch.zeros_like(x)
         y, residual = self.norm(x, residual, gain)
         x = self.mixer.step_(y, pool.mixer, slots)
         if self.has_ffn:

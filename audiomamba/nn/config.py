@@ -37,11 +37,14 @@ class LayerConfig:
     rotation: float = 0.5  # share of the states that turn; mamba3 alone, which has no conv_taps
     ffn: float = 2.0  # width of the feed-forward part over that of the stack; 0 = none
     ffn_conv_taps: int = 0  # of the causal convolution on its gate; 0 = none
+    look_ahead: int = 0  # frames of the future that each layer sees; its output is so much later
 
     def __post_init__(self) -> None:
         for name in ("count", "expand", "state_size", "conv_taps", "head_width", "groups"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"layer: {name} must be at least 1, got {getattr(self, name)}")
+        if self.look_ahead < 0:
+            raise ConfigError(f"layer: look_ahead must not be negative, got {self.look_ahead}")
         if self.dynamics == "lti" and self.values == "complex" and self.state_size % 2:
             raise ConfigError(f"layer: complex lti wants an even state_size, got {self.state_size}")
         if not 0 < self.rotation <= 1:
@@ -66,6 +69,11 @@ class StackConfig:
     def __post_init__(self) -> None:
         if self.width < 1 or not self.layers:
             raise ConfigError(f"stack: wants a width and layers, got {self.width}, {self.layers}")
+
+    @property
+    def delay(self) -> int:
+        """Frames by which the output is later than the input."""
+        return sum(layer.look_ahead for layer in self.each())
 
     def each(self) -> list[LayerConfig]:
         """One entry a layer."""

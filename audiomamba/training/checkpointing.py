@@ -113,7 +113,9 @@ def load_export(folder: Path, model: nn.Module, average: Average) -> None:
         ModelError: it is no checkpoint, or of another shape.
     """
     read_config(folder)
-    _load_weights(folder, model, load_weights(folder))
+    # A stack that looks ahead can be grown from one that does not: it begins as a delay.
+    ahead = {name: t for name, t in model.state_dict().items() if ".ahead." in name}
+    _load_weights(folder, model, {**ahead, **load_weights(folder)})
     average.load({name: p.detach() for name, p in model.named_parameters()}, 0)
 
 

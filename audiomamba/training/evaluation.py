@@ -22,7 +22,7 @@ from audiomamba.training.word_errors import Rates, Result, rates
 __all__ = ["Evaluator", "collapse"]
 
 _RATE = 16_000  # Hz
-_TAIL_S = 0.8  # seconds of silence after each clip, for what the model writes with its delay
+_TAIL_S = 0.8  # seconds of silence after each clip beside the look-ahead, for what is written late
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Evaluator:
         mel: Features of the model.
         device: Where the model is.
         batch_s: Audio a forward, padding included.
+        look_ahead_s: Of the model: silence after each clip is so much longer.
     """
 
     def __init__(
@@ -50,10 +51,13 @@ class Evaluator:
         *,
         device: torch.device,
         batch_s: float,
+        look_ahead_s: float = 0.0,
     ) -> None:
         self._vocabulary, self._mel = vocabulary, mel
+        self._tail_s = _TAIL_S + look_ahead_s
         self._batches = [
-            _Batch(group, _padded(group).to(device)) for group in _by_length(clips, batch_s)
+            _Batch(group, _padded(group, self._tail_s).to(device))
+            for group in _by_length(clips, batch_s, self._tail_s)
         ]
 
     @torch.no_grad()
@@ -72,7 +76,7 @@ class Evaluator:
                     out, _ = torch.func.functional_call(model, weights, (features,))
                 best = out.logits.argmax(-1).cpu().numpy()
                 for clip, row in zip(batch.clips, best, strict=True):
-                    frames = (len(clip.samples) / _RATE + _TAIL_S) * 100 / FACTOR
+                    frames = (len(clip.samples) / _RATE + self._tail_s) * 100 / FACTOR
                     heard = self._vocabulary.decode(collapse(row[: int(frames)]))
                     seconds = len(clip.samples) / _RATE
                     results.append(Result(clip.name, clip.group, clip.text, heard, seconds))
@@ -87,16 +91,16 @@ def collapse(best: np.ndarray) -> list[int]:
     return [int(i) for i in best[changed] if i != BLANK]
 
 
-def _padded(clips: list[Clip]) -> Tensor:
-    tail = torch.zeros(round(_TAIL_S * _RATE))
+def _padded(clips: list[Clip], tail_s: float) -> Tensor:
+    tail = torch.zeros(round(tail_s * _RATE))
     rows = [torch.cat([torch.from_numpy(c.samples.copy()), tail]) for c in clips]
     return pad_sequence(rows, batch_first=True)
 
 
-def _by_length(clips: Sequence[Clip], batch_s: float) -> Iterator[list[Clip]]:
+def _by_length(clips: Sequence[Clip], batch_s: float, tail_s: float) -> Iterator[list[Clip]]:
     group: list[Clip] = []
     for clip in sorted(clips, key=lambda c: len(c.samples)):
-        if group and (len(group) + 1) * (len(clip.samples) / _RATE + _TAIL_S) > batch_s:
+        if group and (len(group) + 1) * (len(clip.samples) / _RATE + tail_s) > batch_s:
             yield group
             group = []
         group.append(clip)

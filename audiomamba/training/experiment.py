@@ -151,7 +151,14 @@ def _evaluator(
     if not config.manifests or not parallel.first:
         return None
     clips = [clip for manifest in config.manifests for clip in read_clips(Path(manifest))]
-    return Evaluator(clips, vocabulary, model.mel, device=parallel.device, batch_s=config.batch_s)
+    return Evaluator(
+        clips,
+        vocabulary,
+        model.mel,
+        device=parallel.device,
+        batch_s=config.batch_s,
+        look_ahead_s=model.look_ahead_s,
+    )
 
 
 def _one_line(error: Exception) -> str:

@@ -8,7 +8,18 @@ from audiomamba.training.muon import Muon
 
 __all__ = ["Optimizer", "decays", "is_hidden_matrix"]
 
-_DYNAMICS = ("A_log", "A_log_real", "A_imag", "log_dt", "C", "D", "conv_weight", "B_bias", "C_bias")
+_DYNAMICS = (
+    "A_log",
+    "A_log_real",
+    "A_imag",
+    "log_dt",
+    "C",
+    "D",
+    "conv_weight",
+    "B_bias",
+    "C_bias",
+    "taps",
+)
 
 
 def decays(name: str, parameter: Tensor) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from audiomamba.audio.mel import MelConfig
 from audiomamba.config import to_mapping
 from audiomamba.models.transcriber import Transcriber
 from audiomamba.training.config import TrainConfig
@@ -30,8 +31,8 @@ class BatchSource(Protocol):
         """Batch ``number``, from 0; safe to call from one thread that is not the caller's own."""
         ...
 
-    def mask(self, features: Tensor, lengths: Tensor, number: int) -> Tensor:
-        """Features ``(B, F, bins)`` of batch ``number`` with parts hidden."""
+    def mask(self, features: Tensor, mel: MelConfig, number: int) -> Tensor:
+        """Features ``(B, F, bins)`` of batch ``number`` in other voices, with parts hidden."""
         ...
 
 
@@ -84,10 +85,11 @@ class Transcription:
 
     def batch(self, step: int) -> Prepared:
         number = self._number(step)
+        mel = self.model.config.mel
         return prepare(
             self.source.batch(number),
-            self.model.config.mel,
-            mask=lambda features, lengths: self.source.mask(features, lengths, number),
+            mel,
+            mask=lambda features: self.source.mask(features, mel, number),
         )
 
     def step(self, batch: Prepared, fraction: float) -> Tensor:

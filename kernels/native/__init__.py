@@ -37,10 +37,12 @@ class Block(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int) for name in (
             "selective", "channels", "states", "conv_taps", "dt_rank", "hidden", "ffn_conv_taps",
+            "ahead_taps",
         )),
         *((name, _FLOATS) for name in (
             "norm", "in_proj", "conv_weight", "conv_bias", "out_proj",
             "x_proj", "dt_proj", "dt_bias", "A", "B", "C", "D",
+            "ahead_weight", "ahead_rest",
             "ffn_norm", "ffn_in_proj", "ffn_conv_weight", "ffn_conv_bias", "ffn_out_proj",
         )),
     ]  # fmt: skip

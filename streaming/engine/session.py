@@ -29,9 +29,9 @@ class SessionLimits:
         buffer_s: Audio that may wait.
         buffer_bytes: The same in bytes, for formats of many channels.
         silence_s: Of a gap, how much is heard; the rest only passes.
-        flush_tail_s: Silence heard by the copy that a flush makes. About the model's emission
-            delay: shorter loses the last word, longer the first one after.
-        finish_tail_s: Silence heard after the end.
+        flush_tail_s: Silence heard by the copy that a flush makes, beside the model's delay:
+            shorter loses the last word, longer the first one after.
+        finish_tail_s: Silence heard after the end, beside the model's delay.
         lagging_s: Backlog from which on the client is warned.
         checkpoint_s: Audio after which the stream is saved, besides at each final; 0 = saved only
             when somebody asks.

@@ -206,10 +206,7 @@ def load_service(
     listener = load(folder, device=device)
     checkpoint = digest(folder)
     steps = _step_models(listener, slots=slots, block=block, threads=threads, checkpoint=checkpoint)
-    delay_s = listener.config.emission_delay_s
-    limits = SessionLimits(
-        buffer_s=buffer_s, flush_tail_s=max(0.24, delay_s + 0.16), checkpoint_s=checkpoint_s
-    )
+    limits = SessionLimits(buffer_s=buffer_s, flush_tail_s=0.24, checkpoint_s=checkpoint_s)
     fusion = listener.fusion(None if language_model else False)
     if fusion is not None:
         _ = fusion.model  # read now, not when the first stream comes

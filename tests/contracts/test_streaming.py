@@ -23,6 +23,7 @@ LTI = LayerConfig(dynamics="lti", state_size=8, ffn_conv_taps=5)
 SELECTIVE = LayerConfig(dynamics="selective", state_size=4)
 SSD = LayerConfig(dynamics="ssd", state_size=6, head_width=8, groups=2)
 MAMBA3 = LayerConfig(dynamics="mamba3", state_size=6, head_width=8, groups=2)
+AHEAD = LayerConfig(dynamics="selective", state_size=4, look_ahead=2)
 WIDTH = 24
 T = 12  # frames; the transcriber's are of four feature frames each
 
@@ -57,7 +58,7 @@ def _transcriber() -> tuple[nn.Module, Tensor, int]:
     config = TranscriberConfig(
         vocabulary=17,
         subsample_channels=[3, 4],
-        stack=StackConfig(width=WIDTH, layers=[LTI, SELECTIVE]),
+        stack=StackConfig(width=WIDTH, layers=[LTI, AHEAD]),
         inter_layer=1,
         phone_layer=1,
     )
@@ -79,6 +80,7 @@ SUBJECTS = {
     "lti-bilinear": _stack(LayerConfig(dynamics="lti", state_size=8, discretization="bilinear")),
     "lti-real": _stack(LayerConfig(dynamics="lti", state_size=6, values="real")),
     "selective": _stack(SELECTIVE),
+    "look-ahead": _stack(LTI, AHEAD, AHEAD),
     "no-ffn": _stack(LayerConfig(dynamics="selective", state_size=4, ffn=0.0)),
     "ssd": _stack(SSD),
     "mamba3": _stack(MAMBA3),
@@ -307,7 +309,7 @@ def test_gradients_do_not_depend_on_the_way(subject: Subject) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["lti", "selective", "ssd", "mamba3", "mixed"])
+@pytest.mark.parametrize("name", ["lti", "selective", "look-ahead", "ssd", "mamba3", "mixed"])
 def test_a_reset_inside_a_row_forgets_all_before_it(name: str, device: str) -> None:
     torch.manual_seed(0)
     stack, x, _ = SUBJECTS[name]()

@@ -41,6 +41,7 @@ SHAPES = {
     "no-ffn": config_of(32, replace(SELECTIVE, ffn=0.0), replace(LTI, ffn=0.0)),
     "few-states": config_of(16, replace(SELECTIVE, state_size=3, dt_rank=5, expand=3)),
     "many-states": config_of(16, replace(SELECTIVE, state_size=24, conv_taps=2, ffn_conv_taps=3)),
+    "look-ahead": config_of(32, LTI, replace(SELECTIVE, look_ahead=2, count=2)),
     "narrow-ffn": config_of(32, replace(SELECTIVE, ffn=1.5, conv_taps=1)),
 }
 
@@ -65,6 +66,8 @@ def pair_of(config: TranscriberConfig) -> Pair:
     model = Transcriber(config).eval()
     for name, weight in model.named_parameters():
         if weight.dim() == 1 and "log_dt" not in name and "dt_proj" not in name:
+            weight.data.add_(torch.randn_like(weight), alpha=0.2)
+        if name.endswith("taps"):
             weight.data.add_(torch.randn_like(weight), alpha=0.2)
     model.out.weight.data.mul_(4)  # as sure of itself as a trained one
     mean, std = torch.randn(config.mel.bins), torch.rand(config.mel.bins) + 0.5

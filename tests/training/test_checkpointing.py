@@ -1,6 +1,7 @@
 """What a run leaves behind."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,24 @@ def test_what_resume_means(tmp_path: Path, tiny_model: Make) -> None:
     assert is_last(tmp_path / "last")
     with pytest.raises(ConfigError, match=r"go on with train\.resume=last"):
         resume_folder("", tmp_path)
+
+
+@torch.no_grad()
+def test_a_causal_checkpoint_grows_a_look_ahead(tmp_path: Path, tiny_model: Make) -> None:
+    causal = tiny_model().eval()
+    save_weights(tmp_path, causal.state_dict())
+    write_config(tmp_path, {"kind": "transcriber", "model": to_mapping(causal.config)})
+    config = replace(causal.config, stack=replace(causal.config.stack))
+    config.stack.layers = [
+        replace(layer, look_ahead=int(layer.dynamics == "selective"))
+        for layer in config.stack.layers
+    ]
+    grown = Transcriber(config).eval()
+    load_export(tmp_path, grown, Average(grown, 0.9))
+    late = config.stack.delay
+    assert late > 0
+    features = torch.randn(1, 80, config.mel.bins)
+    features[:, :40] = features[:, :1]  # long enough for both to have settled
+    settled = 40 // 4 - late
+    want, got = causal(features)[0].logits, grown(features)[0].logits
+    torch.testing.assert_close(got[:, settled + late :], want[:, settled:-late], atol=0.05, rtol=0)

@@ -40,15 +40,15 @@ def test_labels_that_are_too_few_are_filled_as_unknown(tiny_source: Source) -> N
     assert phones[:, 5:].eq(-1).all()
 
 
-def test_the_mask_sees_features_and_lengths(tiny_source: Source) -> None:
+def test_the_mask_has_the_last_word_on_the_features(tiny_source: Source) -> None:
     seen = []
 
-    def mask(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        seen.append((features.shape, lengths.tolist()))
+    def mask(features: torch.Tensor) -> torch.Tensor:
+        seen.append(features.shape)
         return torch.zeros_like(features)
 
     prepared = prepare(tiny_source().batch(0), MelConfig(), mask=mask)
-    assert seen == [((2, 28, 80), [7, 7])]
+    assert seen == [(2, 28, 80)]
     assert not prepared.features.any()
 
 

@@ -68,6 +68,8 @@ class WaveConfig:
             )
         if any(pool < 2 for pool in self.pools):
             raise ConfigError(f"wave: pools must be at least 2, got {self.pools}")
+        if any(layer.look_ahead for stage in self.stages for layer in stage.layers):
+            raise ConfigError("wave: a sample cannot depend on later ones; look_ahead must be 0")
         if self.period > 1 << 20:
             raise ConfigError(f"wave: pools {self.pools} make a period beyond 2^20 samples")
         if not 4_000 <= self.sample_rate <= 192_000:

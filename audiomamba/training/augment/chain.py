@@ -40,6 +40,8 @@ class AugmentConfig:
     clip: float = 0.1
     mulaw: float = 0.1
     loss: float = 0.05
+    warp: float = 0.15  # formants move by up to this share
+    colour_db: float = 3.0  # deviation of a smooth random filter
 
 
 class Plan(NamedTuple):

@@ -24,9 +24,9 @@ __all__ = ["BLOCK", "HOP", "Rows", "Shape", "pack", "shape_of"]
 BLOCK = 80  # samples, 5 ms: utterances start at multiples of it
 HOP = 160  # samples from one feature frame to the next
 WINDOW = 400  # samples a feature frame sees
-MAX_JOINED = 16  # utterances in a row
+MAX_JOINED = 32  # utterances in a row
 
-_TURNS = 24  # draws a row gets
+_TURNS = 44  # draws a row gets
 _FILLS = 0.6  # a filling draw takes at least this share of what is left
 
 

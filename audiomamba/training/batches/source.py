@@ -8,8 +8,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiomamba.audio.mel import MelConfig
 from audiomamba.errors import ConfigError
-from audiomamba.training.augment import Augmenter, Plan, hide, plan_bands, plan_stretches
+from audiomamba.training.augment import (
+    Augmenter,
+    Plan,
+    disguise,
+    hide,
+    plan_bands,
+    plan_colours,
+    plan_stretches,
+    plan_warps,
+)
 from audiomamba.training.batches.assembly import (
     SPEECH_LEVEL,
     Placed,
@@ -88,12 +98,12 @@ class Batches:
         planned = self.plan(number)
         return self.augment_(self.assemble(planned), planned)
 
-    def mask(self, features: Tensor, lengths: Tensor, number: int) -> Tensor:
-        """SpecAugment for batch ``number``: features ``(B, F, bins)`` with parts hidden.
+    def mask(self, features: Tensor, mel: MelConfig, number: int) -> Tensor:
+        """Other voices and SpecAugment for batch ``number``, on its features.
 
         Args:
-            features: Log-mel, ``(B, F, bins)``.
-            lengths: Not read: every row is audio to its end.
+            features: Log-mel, ``(B, F, bins)``; every row is audio to its end.
+            mel: What they are.
             number: Of the batch.
         """
         rng = np.random.default_rng([self.seed, number, _MASKS])
@@ -101,6 +111,13 @@ class Batches:
         B, F, bins = features.shape
         bands = torch.from_numpy(plan_bands(rng, B, bins, strength))
         stretches = torch.from_numpy(plan_stretches(rng, B, F, strength))
+        if self._augmenter is not None:
+            how = self._augmenter.config
+            warps = torch.from_numpy(plan_warps(rng, B, mel, how.warp * strength))
+            colours = torch.from_numpy(plan_colours(rng, B, bins, how.colour_db * strength))
+            features = disguise(
+                features, _upload(warps, features.device), _upload(colours, features.device)
+            )
         mean = features.mean((0, 1))
         return hide(
             features, _upload(stretches, features.device), _upload(bands, features.device), mean

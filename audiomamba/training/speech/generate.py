@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from audiomamba.training.speech.kokoro.segments import GAP
 from audiomamba.training.speech.kokoro.source import resample_16k
 from audiomamba.training.speech.phones import fold_marks, trim_lead
 from audiomamba.training.speech.script import Script
-from audiomamba.training.speech.voices import Speaker, Voices
+from audiomamba.training.speech.voices import Speaker, Voices, uneven
 
 __all__ = ["Batch", "Plan", "generate", "load_voice", "plan_batches"]
 
@@ -90,6 +90,7 @@ def _plan_round(
     speakers: list[Speaker],
     voices: Voices,
     plan_lines: int,
+    seed: int,
     device: torch.device,
 ) -> Planned:
     parts = []
@@ -99,7 +100,14 @@ def _plan_round(
         style = np.stack([voices.style(one, len(line)) for one, line in zip(who, ids, strict=True)])
         speed = torch.tensor([one.speed for one in who], device=device)
         parts.append(model.plan(ids, torch.from_numpy(style).to(device), speed))
-    return Planned.join(parts)
+    planned = Planned.join(parts)
+    frames = planned.frames.copy()
+    for i, one, start, end in zip(
+        lines, speakers, planned.offsets[:-1], planned.offsets[1:], strict=True
+    ):
+        rng = np.random.default_rng([seed, i, 1])
+        frames[start:end] = uneven(frames[start:end], one.unevenness, rng)
+    return replace(planned, frames=frames)
 
 
 def plan_batches(
@@ -153,7 +161,9 @@ def speak_lines(
             return
         chosen.sort(key=lambda i: len(script.line(i)))
         speakers = _speakers(script, chosen, voices, seed, held_out)
-        planned = _plan_round(model, script, chosen, speakers, voices, plan.plan_lines, device)
+        planned = _plan_round(
+            model, script, chosen, speakers, voices, plan.plan_lines, seed, device
+        )
         batches, rest = plan_batches(planned.line_frames(), plan.batch_frames)
         if ended and rest:
             batches.append(rest)

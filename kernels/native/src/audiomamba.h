@@ -11,10 +11,13 @@ extern "C" {
 /* Weights of one block; matrices are (outputs, inputs), row-major float32. */
 typedef struct {
   int selective; /* 1: S6; 0: S4D */
-  int channels, states, conv_taps, dt_rank, hidden, ffn_conv_taps;
+  int channels, states, conv_taps, dt_rank, hidden, ffn_conv_taps, ahead_taps;
   const float *norm, *in_proj, *conv_weight, *conv_bias, *out_proj;
   const float *x_proj, *dt_proj, *dt_bias; /* selective alone */
   const float *A, *B, *C, *D; /* selective: A (channels, states). S4D: A, B (discrete), C (channels, states / 2, 2) */
+  /* On the stream before the block, ahead_taps > 0 alone: (width, ahead_taps), and what the stream was before
+     its first frame, (width). */
+  const float *ahead_weight, *ahead_rest;
   const float *ffn_norm, *ffn_in_proj, *ffn_conv_weight, *ffn_conv_bias, *ffn_out_proj; /* hidden > 0 alone */
 } am_block;
 

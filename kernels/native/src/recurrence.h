@@ -12,15 +12,18 @@ namespace AM_ISA {
 constexpr int TILE = 8;  // vectors of channels that are advanced together
 constexpr int MAX_STATES = 64;
 
-// x (T, ldx) in place: y_t = act(bias + sum_k w_k x_{t-K+1+k}); tail (taps - 1, channels).
+// x (T, ldx) in place: y_t = act(bias + sum_k w_k x_{t-K+1+k}), act silu or none; tail (taps - 1,
+// channels).
 struct Convolution {
   int channels = 0, taps = 0;
+  bool activated = true;
   Array<float> weight;  // (taps, channels), the newest sample's last
   Array<float> bias;
 
   Convolution() = default;
-  Convolution(const float* w, const float* b, int channels, int taps)
-      : channels(channels), taps(taps), weight(static_cast<size_t>(channels) * taps), bias(b, channels) {
+  Convolution(const float* w, const float* b, int channels, int taps, bool activated = true)
+      : channels(channels), taps(taps), activated(activated), weight(static_cast<size_t>(channels) * taps),
+        bias(b, channels) {
     for (int c = 0; c < channels; c++)
       for (int k = 0; k < taps; k++) weight[static_cast<size_t>(k) * channels + c] = w[c * taps + k];
   }
@@ -38,7 +41,7 @@ struct Convolution {
         vf sum = load(bias.get() + c);
         for (int k = 0; k < taps; k++)
           sum += load(weight.get() + static_cast<size_t>(k) * channels + c) * load(window + (t + k) * LANES);
-        store(x + static_cast<size_t>(t) * ldx + c, silu(sum));
+        store(x + static_cast<size_t>(t) * ldx + c, activated ? silu(sum) : sum);
       }
       for (int k = 0; k < past; k++) store(tail + static_cast<size_t>(k) * channels + c, load(window + (T + k) * LANES));
     }

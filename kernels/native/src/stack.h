@@ -21,15 +21,22 @@ struct Block {
   int width = 0, channels = 0, hidden = 0, dt_rank = 0;
   float eps = 0;
   bool selective = false, has_ffn = false;
-  Array<float> norm, ffn_norm;
+  Array<float> norm, ffn_norm, rest;
   Linear in, out, x_proj, dt_proj, ffn_in, ffn_out;
-  Convolution conv, ffn_conv;
+  Convolution ahead, conv, ffn_conv;
   SelectiveScan scan;
   TimeInvariant lti;
 
   Block(const am_block& b, int width, float eps, bool int8)
       : width(width), channels(b.channels), hidden(b.hidden), dt_rank(b.dt_rank), eps(eps),
         selective(b.selective), has_ffn(b.hidden > 0), norm(b.norm, width) {
+    if (b.ahead_taps) {
+      rest = Array<float>(b.ahead_rest, width);
+      Array<float> rested(width);
+      for (int c = 0; c < width; c++)
+        for (int k = 0; k < b.ahead_taps; k++) rested[c] += rest[c] * b.ahead_weight[c * b.ahead_taps + k];
+      ahead = Convolution(b.ahead_weight, rested.get(), width, b.ahead_taps, /*activated=*/false);
+    }
     in = Linear(b.in_proj, nullptr, 2 * channels, width, int8);
     conv = Convolution(b.conv_weight, b.conv_bias, channels, b.conv_taps);
     out = Linear(b.out_proj, nullptr, width, channels, int8);
@@ -49,14 +56,26 @@ struct Block {
   }
 
   size_t state_floats() const {
-    return conv.state_floats() + (selective ? scan.state_floats() : lti.state_floats()) + ffn_conv.state_floats();
+    return ahead.state_floats() + conv.state_floats() + (selective ? scan.state_floats() : lti.state_floats()) + ffn_conv.state_floats();
   }
 
-  // stream (M, width), M = sessions * T, is added to in place; states[s] + offset is this block's
+  // stream (M, width), M = sessions * T, is added to in place, after the look-ahead made it late,
+  // where there is one; states[s] + offset is this block's
   // part. gains[s] (width), where there are any, scale a session's norms by one and themselves.
   void run(float* stream, int sessions, int T, float* const* states, size_t offset, Scratch& s,
            const float* const* gains = nullptr) const {
     const int M = sessions * T;
+    if (ahead.taps) {
+      // State counts from what the stream rested at, so that a state of zeros is one at rest.
+      for (int m = 0; m < M; m++)
+        for (int c = 0; c < width; c += LANES) {
+          float* x = stream + static_cast<size_t>(m) * width + c;
+          store(x, load(x) - load(rest.get() + c));
+        }
+      for (int i = 0; i < sessions; i++)
+        ahead.run(stream + static_cast<size_t>(i) * T * width, width, T, states[i] + offset, s.window);
+    }
+    offset += ahead.state_floats();
     rms_norm(stream, norm.get(), M, T, gains, s);
     const int wide = in.padded();
     s.wide.reserve(static_cast<size_t>(M) * wide);

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import itertools
 import json
+import os
 import shutil
 import tempfile
 import urllib.request
@@ -141,6 +142,7 @@ async def browser(*flags: str) -> AsyncIterator[Page]:
             *(CHROMIUM, *FLAGS, f"--user-data-dir={profile}", *flags, "about:blank"),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": profile},  # which it does not tidy up itself
         )
         try:
             address = await _address(Path(profile) / "DevToolsActivePort")

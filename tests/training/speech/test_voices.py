@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audiomamba.errors import ConfigError
-from audiomamba.training.speech.voices import HELD_OUT, Voices, trim_tables
+from audiomamba.training.speech.voices import HELD_OUT, Voices, trim_tables, uneven
 
 NAMES = (*HELD_OUT, "af_sky", "am_adam", "bf_lily", "bm_lewis", "ff_siwis", "zm_yunxi")
 
@@ -55,3 +55,12 @@ def test_tables_without_the_held_out_voices_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", af_sky=np.zeros((2, 256), np.float16))
     with pytest.raises(ConfigError, match="af_bella"):
         Voices.load(tmp_path / "few.npz")
+
+
+def test_uneven_lengths_keep_their_mean_and_both_ends() -> None:
+    frames = np.array([12, *[4] * 4000, 1])
+    changed = uneven(frames, 0.3, np.random.default_rng(4))
+    assert (changed[0], changed[-1]) == (12, 1) and changed.min() >= 1
+    assert changed[1:-1].mean() == pytest.approx(4 * np.exp(0.3**2 / 2), rel=0.03)
+    assert changed[1:-1].std() > 0.8
+    np.testing.assert_array_equal(uneven(frames, 0.0, np.random.default_rng(4)), frames)
