@@ -57,6 +57,10 @@ class FrontEnd:
         ]
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
+    def wanted(self, frames: int) -> int:
+        """Samples of each channel that have to come for so many frames more, at least one."""
+        return self._resampler.wanted(self._mel.wanted(frames))
+
     def finish(self) -> Samples:
         """The frames that the last samples complete."""
         frames = self._mel.feed(self._resampler.finish())

@@ -132,6 +132,10 @@ class StreamingMel:
         features: Samples = np.log(np.maximum(bands, np.float32(c.floor)))
         return features
 
+    def wanted(self, frames: int) -> int:
+        """Samples that have to come for so many frames more, at least one."""
+        return self.config.window + (frames - 1) * self.config.hop - len(self._tail)
+
     def finish(self) -> Samples:
         """End of the samples: what is left over is shorter than a frame, and dropped."""
         self._tail = np.zeros(0, np.float32)

@@ -87,6 +87,13 @@ class Resampler:
         self._kept, self._start = self._kept[drop:].copy(), self._start + drop
         return out
 
+    def wanted(self, samples: int) -> int:
+        """Samples that have to come for so many more to be returned, at least one."""
+        if self.is_identity:
+            return samples
+        last = self._outputs + samples - 1
+        return last * self._down // self._up + self._half + 1 - self._start - len(self._kept)
+
     def finish(self) -> Samples:
         """The last samples, made with zeros after the end; the stream is as new afterwards."""
         if self.is_identity:

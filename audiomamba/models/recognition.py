@@ -93,6 +93,11 @@ class Recognition:
         self._waiting_frames = len(rest)
         return frames[: self.block_frames]
 
+    def wanted(self) -> int:
+        """Samples of each channel that have to come before there is a next block."""
+        short = self.block_frames - self._waiting_frames
+        return self._front.wanted(short) if short > 0 else 0
+
     def accept(self, log_probs: NDArray[np.float32]) -> list[Event]:
         """Take what the model made of a block, ``(T, vocabulary)``; what it changes is returned."""
         return self._decoder.feed(log_probs)

@@ -50,7 +50,8 @@ class Engine:
         self._stopping = False
         self._warm = False
         self._thread = threading.Thread(target=self._run, name="audiomamba-engine", daemon=True)
-        self._steps: deque[tuple[float, int]] = deque(maxlen=256)  # seconds, streams
+        # Seconds, streams, blocks of all of them.
+        self._steps: deque[tuple[float, int, int]] = deque(maxlen=256)
         self._due_since = 0.0
         self.on_phase: Callable[[str, float, int], None] | None = None
         """For metrics: ``queue``, ``features``, ``model`` or ``text``, its seconds, the streams in
@@ -96,6 +97,7 @@ class Engine:
         audio: AudioSettings,
         *,
         overflow: Overflow = "block",
+        progress: bool = True,
         notify: Callable[[], None] = lambda: None,
         state: dict[str, Any] | None = None,
     ) -> Session:
@@ -116,6 +118,7 @@ class Engine:
                 recognizer=recognizer,
                 audio=audio,
                 overflow=overflow,
+                progress=progress,
                 limits=self.limits,
                 wake=self._wake,
                 notify=notify,
@@ -129,8 +132,8 @@ class Engine:
         """Figures of a session and of the engine, for its client."""
         rate = session.audio.sample_rate
         steps = list(self._steps)
-        times = [seconds for seconds, _ in steps]
-        audio_s = sum(batch for _, batch in steps) * self.model.block_s
+        times = [seconds for seconds, _, _ in steps]
+        audio_s = sum(blocks for _, _, blocks in steps) * self.model.block_s
         return Metrics(
             received_s=session.received / rate,
             decoded_s=session.decoded / rate,
@@ -184,8 +187,9 @@ class Engine:
             elif block is not None:
                 ready.append((session, block))
         self._note("features", began, len(ready))
-        for first in range(0, len(ready), self._max_batch):
-            self._step(ready[first : first + self._max_batch])
+        for together in _of_one_length(ready):
+            for first in range(0, len(together), self._max_batch):
+                self._step(together[first : first + self._max_batch])
         with self._wanted:
             if not self._due:
                 self._due_since = time.perf_counter()
@@ -209,14 +213,16 @@ class Engine:
     def _batch(self, ready: Ready) -> FloatArray:
         """Log-probabilities ``(M, T, V)`` of M blocks, padded to a bucket on the way."""
         size = next(bucket for bucket in self._buckets if bucket >= len(ready))
-        features = np.zeros((size, *self._block_shape), np.float32)
+        features = np.zeros((size, *ready[0][1].shape), np.float32)
         slots = [NULL_SLOT] * size
         for row, (session, block) in enumerate(ready):
             features[row] = block
             slots[row] = session.slot
         began = time.perf_counter()
         log_probs = self.model.step(features, slots)
-        self._steps.append((self._note("model", began, len(ready)), len(ready)))
+        blocks = features.shape[1] // self.model.frames_per_block
+        seconds = self._note("model", began, len(ready))
+        self._steps.append((seconds, len(ready), len(ready) * blocks))
         return log_probs[: len(ready)]
 
     def _guarded(
@@ -258,6 +264,14 @@ def _accept(session: Session, log_probs: FloatArray) -> None:
     if np.isnan(log_probs).any():
         raise FloatingPointError("the model's output is not a number")
     session.accept(log_probs)
+
+
+def _of_one_length(ready: Ready) -> list[Ready]:
+    """The same, apart by how many blocks there are of each."""
+    apart: dict[int, Ready] = {}
+    for session, blocks in ready:
+        apart.setdefault(len(blocks), []).append((session, blocks))
+    return list(apart.values())
 
 
 def _buckets(largest: int) -> list[int]:

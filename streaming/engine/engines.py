@@ -83,6 +83,7 @@ class Engines:
         audio: AudioSettings,
         *,
         overflow: Overflow = "block",
+        progress: bool = True,
         notify: Callable[[], None] = lambda: None,
         state: dict[str, Any] | None = None,
     ) -> Session:
@@ -94,7 +95,14 @@ class Engines:
         """
         for engine in sorted(self._engines, key=lambda engine: engine.live):
             if engine.free:
-                return engine.open(recognizer, audio, overflow=overflow, notify=notify, state=state)
+                return engine.open(
+                    recognizer,
+                    audio,
+                    overflow=overflow,
+                    progress=progress,
+                    notify=notify,
+                    state=state,
+                )
         raise Overloaded(f"all {self.slots} streams are taken", retry_after_s=RETRY_AFTER_S)
 
     def metrics(self, session: Session) -> Metrics:

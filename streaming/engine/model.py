@@ -33,6 +33,10 @@ class StepModel(Protocol):
         """Feature frames of one step."""
 
     @property
+    def most_blocks(self) -> int:
+        """Blocks that one step may take of each stream; cheaper together than one by one."""
+
+    @property
     def block_s(self) -> float:
         """Seconds of sound in a step."""
 
@@ -56,7 +60,8 @@ class StepModel(Protocol):
         """Advance every slot by a block.
 
         Args:
-            features: ``(M, frames_per_block, num_mel_bins)`` float32.
+            features: ``(M, k * frames_per_block, num_mel_bins)`` float32, k up to
+                ``most_blocks``.
             slots: M numbers; only the null slot may come twice.
 
         Returns:
@@ -85,6 +90,9 @@ class Recognizer(Protocol):
 
     def next_block(self) -> FloatArray | None:
         """The next ``(frames_per_block, num_mel_bins)``, or None until more audio came."""
+
+    def wanted(self) -> int:
+        """Samples of each channel that have to come before there is a next block."""
 
     def accept(self, log_probs: FloatArray) -> list[Event]:
         """Take the log-probabilities ``(T, V)`` of a block."""

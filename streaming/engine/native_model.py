@@ -19,6 +19,8 @@ __all__ = ["NativeStepModel"]
 FRAME_S = 0.04
 BEST_BATCH = 8
 """More save 3 % of the time at most (32: 1.75 ms a stream and block, 8: 1.8), and take memory."""
+FULL = 4
+"""Encoder frames of a step where more wait: a frame costs a quarter less than in steps of two."""
 
 
 class NativeStepModel:
@@ -49,6 +51,7 @@ class NativeStepModel:
         self.best_batch = min(BEST_BATCH, slots)
         self.num_mel_bins = model.bins
         self.frames_per_block = block * FACTOR
+        self.most_blocks = max(1, FULL // block)
         self.block_s = block * FRAME_S
         self.state_bytes = int(self._states[0].nbytes)
         self.fingerprint = f"native-{self.state_bytes}-{self._digest.hex()}"
@@ -56,9 +59,8 @@ class NativeStepModel:
     def step(self, features: FloatArray, slots: Sequence[int]) -> FloatArray:
         # No fixed batch sizes are needed here: padding, the null slot, is left out.
         rows = [row for row, slot in enumerate(slots) if slot]
-        out = np.zeros(
-            (len(slots), self.frames_per_block // FACTOR, self._model.vocabulary), np.float32
-        )
+        frames = features.shape[1] // FACTOR
+        out = np.zeros((len(slots), frames, self._model.vocabulary), np.float32)
         if rows:
             at = np.array([slots[row] for row in rows], np.intp)
             out[rows] = self._model.transcribe(features[rows], self._states, at)

@@ -50,6 +50,13 @@ class InputRing:
         """Samples of audio that wait."""
         return self._held
 
+    def lacks(self, samples: int) -> bool:
+        """Whether so much audio is not there yet, and nothing else is, and there is room for it."""
+        with self._lock:
+            if self._held >= min(samples, self._capacity):
+                return False
+            return all(isinstance(item, bytearray) for item in self._items)
+
     def offer(self, audio: bytes) -> int:
         """Take as many whole samples of ``audio`` as there is room for; returns their bytes."""
         with self._lock:

@@ -91,6 +91,8 @@ class Session:
         recognizer: The rest of the way, this session's own.
         audio: What will be fed.
         overflow: What gives when more is fed than is decoded.
+        progress: Whether audio is taken, and ``Progress`` said, as it comes; else once a block of
+            it is there, which takes fewer turns.
         limits: Bounds.
         wake: Tells the engine that there is something to do.
         notify: Tells the reader that there are events, or that there is room again. Called from
@@ -109,6 +111,7 @@ class Session:
         recognizer: Recognizer,
         audio: AudioSettings,
         overflow: Overflow,
+        progress: bool = True,
         limits: SessionLimits,
         wake: Callable[["Session"], None],
         notify: Callable[[], None],
@@ -122,6 +125,9 @@ class Session:
         self.model = model
         self._recognizer = recognizer
         self._limits = limits
+        self._progress = progress
+        self._due_at = 0  # samples in the ring from which there is a block
+        self._short = False  # the client waits for room
         self.overflow = overflow
         self._wake = wake
         self._notify = notify
@@ -134,7 +140,8 @@ class Session:
         self._fork: _Fork | None = None
         self._fork_frames = 0  # decoder frames the copy was ahead when it was dropped
         self._skipped = 0  # samples of time the model did not hear
-        self._pull = round(audio.sample_rate * model.block_s)  # samples taken from the ring at once
+        # Samples taken from the ring at once: where more wait, the blocks of a whole step.
+        self._pull = round(audio.sample_rate * model.block_s * model.most_blocks)
         self._warned = False
         self._check = SoundCheck(audio.sample_rate * audio.channels)
         self._begun = False
@@ -158,12 +165,16 @@ class Session:
         """
         if self.audio.encoding == "float32":
             _check_floats(audio)
+        self._short = True  # before the look at the ring: room that comes after it is told
         taken = self._ring.offer(audio)
         while taken < len(audio) and self.overflow == "drop_oldest":
             self._ring.drop_oldest((len(audio) - taken) // self.audio.frame_bytes)
             taken += self._ring.offer(audio[taken:])
+        if taken == len(audio):
+            self._short = False
         self.received += taken // self.audio.frame_bytes
-        self._wake(self)
+        if taken < len(audio) or self._ring.held >= self._due_at:
+            self._wake(self)
         return taken
 
     def gap(self, samples: int) -> None:
@@ -231,16 +242,21 @@ class Session:
     # What the engine's thread does.
 
     def advance(self) -> FloatArray | None:
-        """Take input until a block is ready; None when there is nothing to do for now."""
+        """Take input until a block is ready; None when there is nothing to do for now.
+
+        Several blocks, up to the model's most, where the stream is behind by as many.
+        """
         self._begin()
         self._warn_of_lag()
         while not self.over and not self._mailbox.full:
             block = self._recognizer.next_block()
             if block is not None:
-                return block
+                return self._and_more(block)
             if self._phase is not _Phase.LIVE:
                 self._settle()
                 continue
+            if self._must_wait():
+                break
             item = self._ring.take(self._pull)
             if item is None:
                 self._say(events.Progress(self.decoded))
@@ -250,7 +266,7 @@ class Session:
         return None
 
     def accept(self, log_probs: FloatArray) -> None:
-        """Take what the model made of the block that ``advance`` returned, ``(T, V)``."""
+        """Take what the model made of the blocks that ``advance`` returned, ``(T, V)``."""
         if self._phase is _Phase.FLUSHING:
             self._fork_frames += len(log_probs)
         elif self._fork_frames:  # the decoder heard the copy's silence in their stead
@@ -272,6 +288,25 @@ class Session:
         """The engine gave its slot away."""
         self._phase = _Phase.OVER
 
+    def _and_more(self, block: FloatArray) -> FloatArray:
+        blocks = [block]
+        while len(blocks) < self.model.most_blocks:
+            more = self._recognizer.next_block()
+            if more is None:
+                break
+            blocks.append(more)
+        return np.concatenate(blocks) if len(blocks) > 1 else block
+
+    def _must_wait(self) -> bool:
+        """Whether to leave the audio in the ring until a block of it is there."""
+        if self._progress:
+            return False
+        self._due_at = wanted = self._recognizer.wanted()
+        if self._ring.lacks(wanted):
+            return True
+        self._due_at = 0
+        return False
+
     def _take(self, item: Item) -> None:
         match item:
             case bytes():
@@ -279,7 +314,9 @@ class Session:
                 self._hear(samples)
                 for warning in self._check.look(samples):
                     self._say(warning)
-                self._notify()  # there is room again
+                if self._short:
+                    self._short = False
+                    self._notify()  # there is room again
             case Silence(samples):
                 self._hear(np.zeros(samples * self.audio.channels, np.float32))
             case Skip() | _Flush():

@@ -37,6 +37,7 @@ class TorchStepModel:
         self.slots = self.best_batch = slots
         self.num_mel_bins = model.config.mel.bins
         self.frames_per_block = block * FACTOR
+        self.most_blocks = 1  # steps are captured
         self.block_s = block * model.config.frame_s
         self.state_bytes = self._pool.bytes_per_slot
         self.fingerprint = f"torch-{self._pool.fingerprint}"

@@ -37,6 +37,10 @@ class Dialect(Protocol):
         """Whether a Close was handed out, or will be by the next ``outgoing``."""
 
     @property
+    def has_news(self) -> bool:
+        """Whether ``outgoing`` has something to send."""
+
+    @property
     def deadline(self) -> float | None:
         """When ``tick`` wants to be called, or None."""
 

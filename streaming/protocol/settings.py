@@ -104,3 +104,4 @@ class StreamSettings:
     token: str | None = None  # of a client that could not send it in a header
     resume: Resume | None = None
     on_resume_fail: Literal["fresh", "fail"] = "fresh"
+    progress: bool = False  # say how far it is after every piece of audio; else a block at a time

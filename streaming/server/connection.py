@@ -88,6 +88,8 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()  # the sender has something to look at
         self._answered = asyncio.Event()
+        self._waits_until = 0.0  # when the sender wakes by itself
+        self._called = False  # the engine's thread has called, and the loop has not come to it
         self._unanswered = 0  # frames read since something could be sent
         self._stream = Stream(
             dialect,
@@ -137,11 +139,19 @@ class Connection:
             frame = await self._socket.receive()
             for request in self._dialect.receive(frame, _now()):
                 await self._act(request)
-            self._wake.set()
             self._unanswered += 1
+            # Of audio the sender mostly has nothing to say: it goes to the session.
+            if self._concerns_sender(frame) or self._unanswered > MAX_UNANSWERED:
+                self._wake.set()
             while self._unanswered > MAX_UNANSWERED and not self._dialect.closed:
                 self._answered.clear()
                 await self._answered.wait()
+
+    def _concerns_sender(self, frame: str | bytes) -> bool:
+        """Whether there may be something to send, now or earlier than the sender knows."""
+        due = self._dialect.deadline
+        sooner = due is not None and due < self._waits_until
+        return self._dialect.has_news or sooner or isinstance(frame, str)
 
     async def _act(self, request: requests.Request) -> None:
         if self._dialect.closed:
@@ -202,15 +212,20 @@ class Connection:
 
     def _patience(self) -> float:
         due = self._dialect.deadline
-        deadline = self._idle.deadline if due is None else min(due, self._idle.deadline)
-        return max(0.0, deadline - _now())
+        idle = self._idle.deadline
+        self._waits_until = idle if due is None else min(due, idle)
+        return max(0.0, self._waits_until - _now())
 
     def _notify(self) -> None:
         """Called on the engine's thread."""
+        if self._called:
+            return  # what it is called for now is found by the call that is on its way
+        self._called = True
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
             self._loop.call_soon_threadsafe(self._stir)
 
     def _stir(self) -> None:
+        self._called = False
         self._wake.set()
         self._stream.stir()
 

@@ -98,6 +98,7 @@ class Service:
             self._recognizer(settings.audio, self.decoder(settings.endpointing)),
             settings.audio,
             overflow=settings.overflow,
+            progress=settings.progress,
             notify=notify,
             state=state,
         )
@@ -186,7 +187,7 @@ def load_service(
         model: Name or folder.
         device: torch's name of it.
         slots: Streams at once.
-        block: Encoder frames a step.
+        block: Encoder frames a step; 0 = as few as the engine does well with.
         buffer_s: Audio that may wait in a stream.
         threads: Engines; 0 = one a core where the native engine runs, else one.
         checkpoint_s: Audio between two checkpoints of a stream; 0 = only when asked.
@@ -251,6 +252,7 @@ def _step_models(
     The slots are shared out evenly; the first models get what is left over.
     """
     native = isinstance(listener.acoustic, NativeAcoustic)
+    block = block or (2 if native else 4)
     shares = _shares(slots, threads or (len(os.sched_getaffinity(0)) if native else 1))
     return [step_model(listener, n, block=block, checkpoint=checkpoint) for n in shares]
 

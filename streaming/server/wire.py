@@ -53,7 +53,8 @@ class Wire(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def send_receive_event_to_app(self) -> None:
-        """Refuse text that is no UTF-8 ourselves: uvicorn logs our traceback for it."""
+        """Refuse text that is no UTF-8 ourselves: uvicorn logs our traceback for it. Read on while
+        messages are taken as they come."""
         if self.curr_msg_data_type == "text" and not self.close_sent:
             try:
                 b"".join(self.frames).decode()
@@ -62,7 +63,14 @@ class Wire(WebSocketsSansIOProtocol):
                 self.conn.send_close(1007, "not UTF-8")
                 self.handle_parser_exception()
                 return
+        # uvicorn stops reading at every message, and goes on once it is taken: two system calls a
+        # piece of audio. It is soon enough where one waits already.
+        paused, self.read_paused = self.read_paused, True
         super().send_receive_event_to_app()
+        self.read_paused = paused
+        if not paused and self.queue.qsize() > 1 and not self.close_sent:
+            self.read_paused = True
+            self.transport.pause_reading()
 
     def keepalive_timeout(self) -> None:
         """No pong came in time. One that waits behind audio which is sent faster than it is decoded

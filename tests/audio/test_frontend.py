@@ -61,3 +61,16 @@ def test_samples_that_are_not_finite_are_refused(value: float) -> None:
 def test_a_number_of_channels_out_of_range_is_refused(channels: int) -> None:
     with pytest.raises(AudioError, match="channels must be"):
         FrontEnd(MelConfig(), channels=channels)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
+def test_so_many_samples_as_are_wanted_complete_the_frames_and_no_fewer_do(rate: int) -> None:
+    draw = np.random.default_rng(2)
+    front = FrontEnd(MelConfig(), rate)
+    for frames in (1, 8, 3, 16, 1):
+        front.feed(np.zeros(int(draw.integers(1, 3000)), np.float32))
+        wanted = front.wanted(frames)
+        assert wanted > 0
+        made = len(front.feed(np.zeros(wanted - 1, np.float32)))
+        assert made == frames - 1
+        assert len(front.feed(np.zeros(1, np.float32))) == 1

@@ -39,9 +39,10 @@ class EnergyModel:
     state_bytes = 64
     fingerprint = kind = "energy"
 
-    def __init__(self, slots: int = 4, block: int = 4) -> None:
+    def __init__(self, slots: int = 4, block: int = 4, most_blocks: int = 1) -> None:
         self.slots = self.best_batch = slots
         self.frames_per_block = block * FACTOR
+        self.most_blocks = most_blocks
         self.block_s = block * FRAME_S
         self.batches: list[int] = []
         self.before_step: Callable[[Sequence[int]], None] = lambda slots: None
@@ -50,7 +51,8 @@ class EnergyModel:
     def step(self, features: NDArray[np.float32], slots: Sequence[int]) -> NDArray[np.float32]:
         self.before_step(slots)
         self.batches.append(len(slots))
-        rows, frames = len(slots), self.frames_per_block // FACTOR
+        rows, frames = len(slots), features.shape[1] // FACTOR
+        assert frames * FACTOR <= self.most_blocks * self.frames_per_block
         out = np.full((rows, frames, len(VOCABULARY)), -9.0, np.float32)
         loud = features.reshape(rows, frames, -1).mean(2) > LOUD
         for row, slot in enumerate(slots):
@@ -142,8 +144,9 @@ class Listener:
         self._news = threading.Event()
         self.heard: list[events.Event] = []
         audio = audio or AudioSettings()
+        block = (engine.model.frames_per_block if isinstance(engine, Engine) else 16) // FACTOR
         self.session: Session = engine.open(
-            recognizer(audio),
+            recognizer(audio, block=block),
             audio,
             notify=self._news.set,
             **options,  # type: ignore[arg-type]

@@ -63,13 +63,18 @@ class Machine:
         return self.state in (State.CLOSED, State.SUSPENDED)
 
     @property
+    def has_news(self) -> bool:
+        return bool(self._outgoing)
+
+    @property
     def deadline(self) -> float | None:
         if self.state is State.NEW:
             return self._start_by
         if self.state not in (State.RUN, State.DRAIN):
             return None
-        due = [self._metrics_at, self._partial_at if self._partial else None]
-        return min((at for at in due if at is not None), default=None)
+        if self._partial is None:
+            return self._metrics_at
+        return min(self._partial_at, self._metrics_at or self._partial_at)
 
     def receive(self, frame: str | bytes, now: float) -> list[requests.Request]:
         if self.closed:

@@ -102,6 +102,10 @@ class Machine:
         return self.state is State.CLOSED
 
     @property
+    def has_news(self) -> bool:
+        return bool(self._outgoing)
+
+    @property
     def deadline(self) -> float | None:
         due = self._owed[0].due if self._owed and not self.closed else float("inf")
         return due if due < float("inf") else None
@@ -194,7 +198,7 @@ class Machine:
         if self.state is State.NEW:
             audio = AudioSettings(sample_rate=self._config.sample_rate)
             self._move(State.NEW, State.OPENING)
-            wanted.append(requests.Open(StreamSettings(audio=audio)))
+            wanted.append(requests.Open(StreamSettings(audio=audio, progress=True)))
         samples = self._carry.take(data)
         self._samples += len(samples) // FRAME_BYTES
         self._owed.append(_Reply(_Answers.AUDIO, now + REPLY_WITHIN_S, self._samples))

@@ -4,7 +4,9 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from audiomamba.errors import Overloaded
 from audiomamba.streaming.engine import Engine
@@ -176,3 +178,26 @@ def _until(holds: "object") -> None:
             return
         threading.Event().wait(0.01)
     raise AssertionError("it never came to hold")
+
+
+def test_a_stream_that_is_behind_takes_several_blocks_in_a_step() -> None:
+    frames: list[int] = []
+
+    class Noting(EnergyModel):
+        def step(self, features: NDArray[np.float32], slots: Sequence[int]) -> NDArray[np.float32]:
+            frames.append(features.shape[1])
+            return super().step(features, slots)
+
+    model = Noting(slots=3, block=2, most_blocks=2)
+    engine = Engine(model)
+    behind, odd = Listener(engine), Listener(engine)
+    behind.feed(linear16(bursts(4)))
+    odd.feed(linear16(bursts(3, pause_s=0.3)))
+    for listener in (behind, odd):
+        listener.session.finish()
+    engine.start()
+    for listener, words in ((behind, 4), (odd, 3)):
+        listener.until(events.Drained)
+        assert listener.text() == spoken(words)
+    assert set(frames) == {model.frames_per_block, 2 * model.frames_per_block}
+    engine.stop()

@@ -70,3 +70,13 @@ def test_a_slot_that_is_not_in_use_is_zeros_and_holds_no_memory(model: NativeSte
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+def test_blocks_together_are_what_they_are_one_by_one(model: NativeStepModel) -> None:
+    few = NativeStepModel(model._model, slots=2, block=2, checkpoint="00" * 32)
+    assert (few.most_blocks, model.most_blocks) == (2, 1)
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((1, 2 * few.frames_per_block, few.num_mel_bins)).astype(np.float32)
+    together = few.step(x, [1])
+    apart = [few.step(part, [2]) for part in np.split(x, 2, axis=1)]
+    np.testing.assert_array_equal(together, np.concatenate(apart, axis=1))

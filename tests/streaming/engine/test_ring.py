@@ -72,3 +72,16 @@ def test_one_sample_frames_cost_no_more_memory_than_large_ones() -> None:
     for _ in range(100_000):
         ring.offer(b"ab")
     assert len(ring._items) == 1
+
+
+def test_audio_is_lacking_until_it_is_there_or_something_else_is_or_no_room_for_it() -> None:
+    ring = InputRing(capacity=10, frame_bytes=2)
+    assert ring.lacks(4)
+    ring.offer(b"123456")
+    assert ring.lacks(4) and not ring.lacks(3)
+    ring.offer(bytes(14))
+    assert not ring.lacks(99)  # it is full: waiting would be for ever
+    ring.take(9)
+    assert ring.lacks(2)
+    ring.put("finish")
+    assert not ring.lacks(2)

@@ -220,3 +220,42 @@ def test_a_backlog_is_warned_of_once() -> None:
     engine.stop()
     codes = [event.code for event in listener.heard if isinstance(event, events.Warned)]
     assert codes == ["lagging"]
+
+
+def test_without_progress_a_turn_is_taken_when_a_block_is_there(engine: Engine) -> None:
+    sent = linear16(bursts(4))
+    told = run(engine, cut(sent, 640))
+    quiet = Listener(engine, progress=False)
+    for piece in cut(sent, 640):
+        quiet.feed(piece)
+    quiet.session.finish()
+    quiet.until(events.Drained)
+    assert finals(quiet) == finals(told)
+    assert not any(isinstance(event, events.Progress) for event in quiet.heard)
+
+
+def test_without_progress_less_than_a_block_wakes_nobody_and_a_flush_takes_it(
+    engine: Engine,
+) -> None:
+    listener = Listener(engine, progress=False)
+    listener.feed(linear16(bursts(1)))
+    listener.session.flush("a")
+    listener.until(events.Flushed)
+    taken = listener.session.decoded
+    listener.feed(bytes(640))
+    assert listener.session.received == taken + 320
+    listener.session.flush("b")
+    listener.until(events.Flushed)
+    assert listener.session.decoded == taken + 320
+
+
+def test_without_progress_a_small_buffer_still_empties() -> None:
+    limits = SessionLimits(buffer_s=0.05)  # less than a block
+    engine = Engine(EnergyModel(), limits=limits)
+    engine.start()
+    listener = Listener(engine, progress=False)
+    listener.feed(linear16(bursts(3)))
+    listener.session.finish()
+    listener.until(events.Drained)
+    assert listener.text() == spoken(3)
+    engine.stop()

@@ -169,3 +169,20 @@ def test_a_client_that_leaves_gives_its_slot_back() -> None:
     told = serve(socket, behind)
     assert len(told.opened) == 1
     assert socket.closed is None
+
+
+def test_audio_of_which_nothing_is_to_be_said_leaves_the_sender_asleep() -> None:
+    socket = FakeSocket(START, *[bytes(640)] * 100, json.dumps({"type": "finish"}))
+    looked: list[int] = []
+    collect = Connection._collect
+
+    async def counted(connection: Connection) -> None:
+        looked.append(socket.read)
+        await collect(connection)
+
+    behind = service(EnergyModel())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Connection, "_collect", counted)
+        serve(socket, behind)
+    assert socket.closed == (1000, "finished")
+    assert len(looked) < 50
