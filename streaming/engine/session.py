@@ -40,7 +40,7 @@ class SessionLimits:
     buffer_s: float = 30.0
     buffer_bytes: int = 16 << 20
     silence_s: float = 5.0
-    flush_tail_s: float = 0.48
+    flush_tail_s: float = 0.16
     finish_tail_s: float = 0.8
     lagging_s: float = 2.0
     checkpoint_s: float = 0.0
