@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from audiomamba.errors import Overloaded
 from audiomamba.streaming.engine import Engine
+from audiomamba.streaming.engine.engine import GATHER_EACH_S, GATHER_S
 from audiomamba.streaming.protocol import AudioSettings, events
 from tests.streaming.energy import EnergyModel, Listener, bursts, linear16, recognizer, spoken
 
@@ -201,3 +203,25 @@ def test_a_stream_that_is_behind_takes_several_blocks_in_a_step() -> None:
         assert listener.text() == spoken(words)
     assert set(frames) == {model.frames_per_block, 2 * model.frames_per_block}
     engine.stop()
+
+
+def test_blocks_that_come_soon_after_a_turn_share_the_next(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.warmup()
+    first, second = Listener(engine), Listener(engine)
+    first.feed(linear16(bursts(1)))
+    slept: list[float] = []
+
+    def meanwhile(seconds: float) -> None:
+        slept.append(seconds)
+        second.feed(linear16(bursts(1)))
+
+    monkeypatch.setattr("audiomamba.streaming.engine.engine.time.sleep", meanwhile)
+    engine._turned_at = time.perf_counter()
+    assert engine._wait() == [first.session, second.session]
+    assert len(slept) == 1 and 0 < slept[0] <= 2 * GATHER_EACH_S
+    first.feed(linear16(bursts(1)))
+    engine._turned_at = time.perf_counter() - GATHER_S
+    assert engine._wait() == [first.session]
+    assert len(slept) == 1
