@@ -29,7 +29,7 @@ class FitConfig:
     learning_rate: float = 1e-3
     decay: bool = True  # cosine to zero, else constant
     seed: int = 0
-    enough: float = 1.0  # stop early at this accuracy on fresh training sequences
+    enough: float = 1.0  # stop early at this accuracy on fresh training sequences; inf = never
 
 
 def small_model(
