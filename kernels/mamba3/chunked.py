@@ -5,6 +5,9 @@ with both weights at once, which makes one term a step, and what came early is t
 output. README.md has the derivation. Gradients come from autograd and from the duality's own.
 """
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -12,7 +15,7 @@ from torch.nn import functional
 from audiomamba.kernels.mamba3.reference import coefficients, turn
 from audiomamba.kernels.ssd import ssd
 
-__all__ = ["mamba3", "running_turns"]
+__all__ = ["Turned", "mamba3", "running_turns"]
 
 
 def mamba3(
@@ -37,7 +40,9 @@ def mamba3(
         return torch.empty_like(x), tuple(v.clone() for v in first)
     dt, log_decay, now, before, speed = coefficients(delta, A, mix, angle, delta_bias, wide)
     turns = running_turns(speed[:, :, None] * dt[..., None], first[0], resets)
-    k, q = (turn(v.to(wide), turns) for v in (B, C))  # (B, T, H, N)
+    # The GPU's products take keys and queries in the dtype of x.
+    taken = x.dtype if implementation == "gpu" else wide
+    k, q = (Turned.apply(v.to(wide), turns, taken) for v in (B, C))  # (B, T, H, N)
     if resets is not None:
         before = before.masked_fill(resets[..., None], 0.0)
     early = functional.pad(before[:, 1:], (0, 0, 0, 1))  # of this sample, due at the next step
@@ -58,7 +63,32 @@ def mamba3(
     y = y.to(wide) + ((0.0 if D is None else D) - take_off)[..., None] * u
     if z is not None:
         y = y * functional.silu(z.to(wide))
-    return y.to(x.dtype), (turns[:, -1], state, k[:, -1], u[:, -1])
+    key = turn(B[:, -1].to(wide), turns[:, -1])  # the next call's to round
+    return y.to(x.dtype), (turns[:, -1], state, key, u[:, -1])
+
+
+class Turned(torch.autograd.Function):
+    """``turn``, rounded to ``dtype``, and the gradient of the angles as of what was rounded.
+
+    An angle turns all later keys and queries alike, which changes nothing among them: summed over
+    later steps their gradients cancel, but for what the state before them adds. They cancel of the
+    values that the products took, not of those from before the rounding.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, turns: Tensor, dtype: torch.dtype) -> Tensor:
+        turned = turn(x, turns).to(dtype).to(x.dtype)
+        ctx.save_for_backward(turned, turns)
+        return turned
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        turned, turns = ctx.saved_tensors
+        count = turns.shape[-1]
+        pairs = (v[..., : 2 * count].unflatten(-1, (count, 2)) for v in (turned, gradient))
+        (first, second), (of_first, of_second) = (v.unbind(-1) for v in pairs)
+        of_turns = 2 * math.pi * (first * of_second - second * of_first)
+        return turn(gradient, -turns), of_turns, None
 
 
 def running_turns(steps: Tensor, start: Tensor, resets: Tensor | None) -> Tensor:
