@@ -130,7 +130,8 @@ def test_nothing_passes_a_reset_not_even_nan(place: Place) -> None:
 
 
 def test_an_angle_common_to_rounded_keys_and_queries_has_no_gradient() -> None:
-    # What is left of each of thousands of steps would add up. Keys from before the rounding leave 3e-3 here.
+    # What is left of each of thousands of steps would add up. Keys from before the rounding leave
+    # 3e-3 here.
     draw = torch.Generator().manual_seed(0)
     keys, queries = torch.randn(2, 1, 50, 1, 8, generator=draw, dtype=torch.float64)
     steps = torch.rand(1, 50, 1, 3, generator=draw, dtype=torch.float64)
