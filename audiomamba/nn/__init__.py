@@ -12,6 +12,7 @@ from audiomamba.nn.config import Dynamics, LayerConfig, StackConfig
 if TYPE_CHECKING:
     from audiomamba.nn.block import Block, BlockState, Norm
     from audiomamba.nn.feedforward import FeedForward
+    from audiomamba.nn.look_ahead import LookAhead
     from audiomamba.nn.mixer import Mixer, MixerState
     from audiomamba.nn.stack import Stack, StackState
     from audiomamba.nn.state import (
@@ -31,6 +32,7 @@ __all__ = [
     "Dynamics",
     "FeedForward",
     "LayerConfig",
+    "LookAhead",
     "Mixer",
     "MixerState",
     "Norm",
@@ -48,6 +50,7 @@ __all__ = [
 _HOME = {
     **dict.fromkeys(("Block", "BlockState", "Norm"), "block"),
     "FeedForward": "feedforward",
+    "LookAhead": "look_ahead",
     **dict.fromkeys(("Mixer", "MixerState"), "mixer"),
     **dict.fromkeys(("Stack", "StackState"), "stack"),
     **dict.fromkeys(

@@ -56,12 +56,13 @@ struct Block {
   }
 
   size_t state_floats() const {
-    return ahead.state_floats() + conv.state_floats() + (selective ? scan.state_floats() : lti.state_floats()) + ffn_conv.state_floats();
+    return ahead.state_floats() + conv.state_floats() + (selective ? scan.state_floats() : lti.state_floats()) +
+           ffn_conv.state_floats();
   }
 
-  // stream (M, width), M = sessions * T, is added to in place, after the look-ahead made it late,
-  // where there is one; states[s] + offset is this block's
-  // part. gains[s] (width), where there are any, scale a session's norms by one and themselves.
+  // stream (M, width), M = sessions * T, is added to in place, after the look-ahead made it late, where
+  // there is one; states[s] + offset is this block's part. gains[s] (width), where there are any, scale a
+  // session's norms by one and themselves.
   void run(float* stream, int sessions, int T, float* const* states, size_t offset, Scratch& s,
            const float* const* gains = nullptr) const {
     const int M = sessions * T;
