@@ -57,10 +57,10 @@ def test_nothing_is_made_while_the_device_is_kept() -> None:
 
     idle = threading.Lock()
     batches = Prefetcher(counting, first_step=0, depth=1, device=torch.device("cpu"), idle=idle)
-    with idle, batches:
+    idle.acquire()
+    with batches:  # left without the lock: the thread may wait for it
         time.sleep(0.05)
         assert not made
         idle.release()
         batches.next()
-        idle.acquire()
     assert made[0] == 0
