@@ -51,20 +51,20 @@ def features_of(batch: SoundBatch, mel: MelConfig) -> tuple[Tensor, Tensor]:
 
 
 def prepare(
-    batch: SoundBatch, mel: MelConfig, *, mask: Callable[[Tensor], Tensor] | None = None
+    batch: SoundBatch, mel: MelConfig, *, augment: Callable[[Tensor], Tensor] | None = None
 ) -> Prepared:
     """Make features and targets of a batch.
 
     Args:
         batch: Sound and labels.
         mel: Features of the model.
-        mask: Augments the features: other voices, hidden parts.
+        augment: Changes the features: other voices, hidden parts.
     """
     features, lengths = features_of(batch, mel)
     device = features.device
     frames = features.shape[1] // FACTOR
-    if mask is not None:
-        features = mask(features)
+    if augment is not None:
+        features = augment(features)
     rows = lengths.to(device, non_blocking=True)
     counted = torch.arange(frames, device=device)[None] < rows[:, None]
     targets = Targets(

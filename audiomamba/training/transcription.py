@@ -31,7 +31,7 @@ class BatchSource(Protocol):
         """Batch ``number``, from 0; safe to call from one thread that is not the caller's own."""
         ...
 
-    def mask(self, features: Tensor, mel: MelConfig, number: int) -> Tensor:
+    def augment_features(self, features: Tensor, mel: MelConfig, number: int) -> Tensor:
         """Features ``(B, F, bins)`` of batch ``number`` in other voices, with parts hidden."""
         ...
 
@@ -89,7 +89,7 @@ class Transcription:
         return prepare(
             self.source.batch(number),
             mel,
-            mask=lambda features: self.source.mask(features, mel, number),
+            augment=lambda features: self.source.augment_features(features, mel, number),
         )
 
     def step(self, batch: Prepared, fraction: float) -> Tensor:

@@ -207,6 +207,7 @@ def load_service(
     listener = load(folder, device=device)
     checkpoint = digest(folder)
     steps = _step_models(listener, slots=slots, block=block, threads=threads, checkpoint=checkpoint)
+    # CTC writes now and then later than its mean delay, so a flush waits longer than by default.
     limits = SessionLimits(buffer_s=buffer_s, flush_tail_s=0.24, checkpoint_s=checkpoint_s)
     fusion = listener.fusion(None if language_model else False)
     if fusion is not None:

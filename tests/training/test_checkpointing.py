@@ -143,4 +143,5 @@ def test_a_causal_checkpoint_grows_a_look_ahead(tmp_path: Path, tiny_model: Make
     features[:, :40] = features[:, :1]  # long enough for both to have settled
     settled = 40 // 4 - late
     want, got = causal(features)[0].logits, grown(features)[0].logits
+    assert (want[:, settled + late :] - want[:, settled:-late]).abs().max() > 0.2  # a delay shows
     torch.testing.assert_close(got[:, settled + late :], want[:, settled:-late], atol=0.05, rtol=0)

@@ -40,14 +40,14 @@ def test_labels_that_are_too_few_are_filled_as_unknown(tiny_source: Source) -> N
     assert phones[:, 5:].eq(-1).all()
 
 
-def test_the_mask_has_the_last_word_on_the_features(tiny_source: Source) -> None:
+def test_augmentation_has_the_last_word_on_the_features(tiny_source: Source) -> None:
     seen = []
 
-    def mask(features: torch.Tensor) -> torch.Tensor:
+    def augment(features: torch.Tensor) -> torch.Tensor:
         seen.append(features.shape)
         return torch.zeros_like(features)
 
-    prepared = prepare(tiny_source().batch(0), MelConfig(), mask=mask)
+    prepared = prepare(tiny_source().batch(0), MelConfig(), augment=augment)
     assert seen == [(2, 28, 80)]
     assert not prepared.features.any()
 

@@ -81,7 +81,7 @@ def main() -> None:
         batch = watch("assemble", lambda: batches.assemble(planned))  # noqa: B023
         watch("augment", lambda: batches.augment_(batch, planned))  # noqa: B023
         features = watch("mel", lambda: log_mel(batch.samples, MelConfig()))  # noqa: B023
-        watch("mask", lambda: batches.mask(features, MelConfig(), number))  # noqa: B023
+        watch("mask", lambda: batches.augment_features(features, MelConfig(), number))  # noqa: B023
         speech += planned.rows.speech_seconds
         filled += planned.rows.filled_seconds
         audio += batch.seconds

@@ -98,7 +98,7 @@ class Batches:
         planned = self.plan(number)
         return self.augment_(self.assemble(planned), planned)
 
-    def mask(self, features: Tensor, mel: MelConfig, number: int) -> Tensor:
+    def augment_features(self, features: Tensor, mel: MelConfig, number: int) -> Tensor:
         """Other voices and SpecAugment for batch ``number``, on its features.
 
         Args:

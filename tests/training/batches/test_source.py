@@ -106,21 +106,21 @@ def test_the_share_of_recordings_moves_with_the_step() -> None:
 def test_masks_hide_parts_and_come_again(pool: SpeechPool) -> None:
     batches = Batches(pool, config())
     features = torch.randn(4, 200, 80)
-    hidden = batches.mask(features, MelConfig(), 3)
+    hidden = batches.augment_features(features, MelConfig(), 3)
     assert 0.1 < (hidden != features).float().mean() < 0.8
-    torch.testing.assert_close(hidden, batches.mask(features, MelConfig(), 3))
+    torch.testing.assert_close(hidden, batches.augment_features(features, MelConfig(), 3))
 
 
 def test_augmented_rows_speak_in_other_voices(pool: SpeechPool) -> None:
     room, noise = np.zeros((1, 8), np.float32), np.ones(100, np.float32)
     room[0, 0] = 1
     features = torch.randn(4, 200, 80)
-    plain = Batches(pool, config(augment_until=0)).mask(features, MelConfig(), 3)
+    plain = Batches(pool, config(augment_until=0)).augment_features(features, MelConfig(), 3)
     other = Batches(pool, config(augment_until=0), Augmenter(room, noise))
-    heard = other.mask(features, MelConfig(), 3)
+    heard = other.augment_features(features, MelConfig(), 3)
     shown = (plain == features) & (heard != features.mean((0, 1)))
     assert (heard[shown] != plain[shown]).float().mean() > 0.9
-    torch.testing.assert_close(heard, other.mask(features, MelConfig(), 3))
+    torch.testing.assert_close(heard, other.augment_features(features, MelConfig(), 3))
 
 
 def test_an_unknown_source_is_refused(pool: SpeechPool) -> None:
