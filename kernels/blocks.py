@@ -64,32 +64,55 @@ Table = Mapping[str, tuple[Blocks, ...]]
 
 # In each tuple the first row that holds is taken; the last holds always.
 TABLES: Final[Mapping[str, Table]] = {
-    # channels, and threads along time of eight frames each; lanes lie along the contiguous axis.
-    # time_contiguous 0 or 1; frames of a call.
-    "conv": {
+    # channels, threads along time, and successive frames of a thread; lanes lie along the
+    # contiguous axis. time_contiguous 0 or 1; frames of a call.
+    "conv.forward": {
         ANY: (
-            Blocks({"time_contiguous": 1, "frames": 513}, {"channels": 4, "threads_time": 32}, 4),
-            Blocks({"time_contiguous": 1}, {"channels": 8, "threads_time": 16}, 4),
-            Blocks({}, {"channels": 64, "threads_time": 4}, 4),
+            Blocks(
+                {"time_contiguous": 1, "frames": 513},
+                {"channels": 4, "threads_time": 32, "frames": 8},
+                4,
+            ),
+            Blocks({"time_contiguous": 1}, {"channels": 8, "threads_time": 16, "frames": 8}, 4),
+            Blocks({}, {"channels": 64, "threads_time": 4, "frames": 8}, 4),
+        ),
+    },
+    "conv.backward": {
+        ANY: (
+            Blocks(
+                {"time_contiguous": 1, "frames": 513},
+                {"channels": 4, "threads_time": 32, "frames": 8},
+                4,
+            ),
+            Blocks({"time_contiguous": 1}, {"channels": 8, "threads_time": 16, "frames": 8}, 4),
+            Blocks({}, {"channels": 64, "threads_time": 4, "frames": 8}, 4),
         ),
     },
     # channels of a row.
     "conv.step": {ANY: (Blocks({}, {"channels": 256}, 2),)},
-    # values at once of each tensor, in whole rows of a group, and most such rows.
-    # width of a group, padded to a power of two.
-    "norm": {
+    # values at once of each tensor, in whole rows of a group, and most such rows; programs a
+    # multiprocessor, at most, which walk over the rows. width of a group, padded to a power of two.
+    "norm.forward": {
         ANY: (
             Blocks({"width": 8192}, {"values": 8192, "rows": 1}, 16),
             Blocks({"width": 4096}, {"values": 4096, "rows": 1}, 8),
             Blocks({}, {"values": 2048, "rows": 16}, 4),
         ),
     },
+    "norm.backward": {
+        ANY: (
+            Blocks({"width": 8192}, {"values": 8192, "rows": 1, "programs": 4}, 16),
+            Blocks({"width": 4096}, {"values": 4096, "rows": 1, "programs": 4}, 8),
+            Blocks({}, {"values": 2048, "rows": 16, "programs": 4}, 4),
+        ),
+    },
     # complex states.
     "lti.recurrence": {ANY: (Blocks({}, {"states": 256}, 1),)},
     "lti.parameters": {ANY: (Blocks({}, {"states": 256}, 1),)},
     "lti.step": {ANY: (Blocks({}, {"states": 256}, 1),)},
-    # channels of 16 states (in proportion for others; a warp more for every 32 states from 64 on),
-    # and steps loaded at once, 4 or 8. pairs of a sequence and a channel.
+    # channels of 16 states (in proportion for others; as many warps more for every 32 states from
+    # 64 on), and steps loaded at once, 4 or 8. states padded to a power of two, pairs of a sequence
+    # and a channel.
     "scan.forward": {
         "sm_90": (
             Blocks({"pairs": 32_768}, {"channels": 32, "steps": 8}, 1),
@@ -179,6 +202,14 @@ TABLES: Final[Mapping[str, Table]] = {
             Blocks({}, {"values": 1024}, 1),
         ),
     },
+    # steps of a program, which has one head of a row. states padded to a power of two.
+    "mamba3.turn": {
+        ANY: (Blocks({"states": 256}, {"steps": 16}, 4), Blocks({}, {"steps": 32}, 4)),
+    },
+    "mamba3.unturn": {
+        ANY: (Blocks({"states": 256}, {"steps": 16}, 8), Blocks({}, {"steps": 32}, 8)),
+    },
+    "mamba3.emit": {ANY: (Blocks({}, {"steps": 32}, 4),)},
     # a program has one head of a row. values of its state, padded to powers of two.
     "mamba3.step": {
         ANY: (

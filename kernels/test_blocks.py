@@ -55,14 +55,14 @@ def test_an_unknown_gpu_takes_the_nearest_older_of_its_generation(
 
 
 def test_the_first_row_that_holds_is_taken() -> None:
-    assert pick_blocks("conv", HERE, time_contiguous=1, frames=513)["channels"] == 4
-    assert pick_blocks("conv", HERE, time_contiguous=1, frames=512)["channels"] == 8
-    assert pick_blocks("conv", HERE, time_contiguous=0, frames=513)["channels"] == 64
+    assert pick_blocks("conv.forward", HERE, time_contiguous=1, frames=513)["channels"] == 4
+    assert pick_blocks("conv.forward", HERE, time_contiguous=1, frames=512)["channels"] == 8
+    assert pick_blocks("conv.forward", HERE, time_contiguous=0, frames=513)["channels"] == 64
 
 
 def test_a_row_is_forced_for_a_while() -> None:
     row = Blocks({}, {"channels": 3}, 1, registers=64, stages=2)
-    with forced("conv", row):
-        assert pick_blocks("conv", HERE, time_contiguous=1, frames=1) is row
+    with forced("conv.forward", row):
+        assert pick_blocks("conv.forward", HERE, time_contiguous=1, frames=1) is row
     assert row.settings == {"num_warps": 1, "maxnreg": 64, "num_stages": 2}
-    assert pick_blocks("conv", HERE, time_contiguous=1, frames=1) is not row
+    assert pick_blocks("conv.forward", HERE, time_contiguous=1, frames=1) is not row

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Case", "Row", "difference", "error_of", "main", "measure"]
+__all__ = ["Case", "Row", "difference", "error_of", "main", "measure", "microseconds_of"]
 
 Call = Callable[[], Tensor]
 ROUNDS = 20
@@ -143,6 +143,11 @@ def measure(
     return Row(case, "ns a value", scaled)
 
 
+def microseconds_of(call: Callable[[], object]) -> float:
+    """Median time of a call on a GPU: a replayed graph, the cache emptied before it."""
+    return _gpu_microseconds({"": _captured(call)})[""][1]
+
+
 def copy_rate() -> float:
     """Bytes read and written a microsecond by a device's own copy."""
     source = torch.empty(FLUSH_BYTES // 4, device="cuda")
@@ -181,15 +186,15 @@ def error_of(
         if backward:
             (out,) = torch.autograd.grad(out.sum(), args[first])
         results.append(out.detach().double().cpu())
-    return _relative(*results)
+    return relative_difference(*results)
 
 
 def difference(ours: Call, reference: Call) -> float:
     """How far what ``ours`` returns is from what ``reference`` does: relative error."""
-    return _relative(ours().detach().double(), reference().detach().double())
+    return relative_difference(ours().detach().double(), reference().detach().double())
 
 
-def _relative(got: Tensor, want: Tensor) -> float:
+def relative_difference(got: Tensor, want: Tensor) -> float:
     size = max(float(torch.linalg.vector_norm(want)), 1e-30)
     return float(torch.linalg.vector_norm(got - want)) / size
 
@@ -213,7 +218,7 @@ def _agreeing(case: Case) -> Case:
             line = str(reason).strip().partition("\n")[0]
             print(f"{case.name} {case.what}: {name} does not run here: {line}", file=sys.stderr)
             continue
-        error = _relative(got, want)
+        error = relative_difference(got, want)
         if not error <= case.bound:
             raise ArithmeticError(
                 f"{case.name} {case.what}: {name} and {ours} differ by {error:.1e}, "
@@ -223,7 +228,7 @@ def _agreeing(case: Case) -> Case:
     return replace(case, calls=calls)
 
 
-def _captured(call: Call) -> Callable[[], None]:
+def _captured(call: Callable[[], object]) -> Callable[[], None]:
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):

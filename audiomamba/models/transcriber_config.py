@@ -60,6 +60,11 @@ class TranscriberConfig:
         return self.stack.delay * self.frame_s
 
     @property
+    def phone_look_ahead_s(self) -> float:
+        """The part of it that the phone head waits for, which stands inside the stack."""
+        return self.frame_s * sum(x.look_ahead for x in self.stack.each()[: self.phone_layer])
+
+    @property
     def delay_s(self) -> float:
         """Mean seconds from a sound to its piece."""
         return self.look_ahead_s + self.emission_delay_s

@@ -17,9 +17,10 @@ class LossConfig:
     phone_end: float = 0.1  # and after `phone_share` of it
     phone_share: float = 0.25  # of the run, over which the weight falls linearly
     activity: float = 0.1  # binary cross-entropy of the activity head
+    consistency: float = 0.0  # two views of each row shall be heard alike; 0 = a row has one view
 
     def __post_init__(self) -> None:
-        for name in ("inter", "phone", "phone_end", "activity"):
+        for name in ("inter", "phone", "phone_end", "activity", "consistency"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"loss.{name} must be at least 0, got {getattr(self, name)}")
 

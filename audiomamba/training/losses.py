@@ -1,10 +1,16 @@
-"""Losses of the transcriber: CTC on two heads, phones and activity frame by frame.
+"""Losses of the transcriber: CTC on two heads, phones, activity and agreement frame by frame.
 
 Each term is a sum over the batch divided by a count: CTC by the tokens to be written, the others by
 the frames that carry a label. Dividing by tokens, and not utterance by utterance, gives every token
 the same weight whether it stands in a short command or in a long sentence; an utterance-wise mean
 would make batches of one-word clips pull as hard on one word as others do on a paragraph. Counts
 are passed in, since in data-parallel training they are means over all processes.
+
+Agreement is that of two views: a batch may hold every row twice, in other voices and with other
+parts hidden, and what is heard in each frame of one is the target of the other. What one view hides
+has to be guessed from around it, as the other hears it, and CTC's sharp spikes are held to where
+both can place them. Its sum is divided by the tokens, as CTC's is, so their proportion is that of
+the source: Yao et al., "CR-CTC: Consistency regularization on CTC", 2024, equations 4 and 5.
 """
 
 from typing import NamedTuple
@@ -19,7 +25,7 @@ __all__ = ["TERMS", "Counts", "LossWeights", "Targets", "count", "transcription_
 
 BLANK = 0
 IGNORE = -1
-TERMS = ("ctc", "inter", "phone", "active")
+TERMS = ("ctc", "inter", "phone", "active", "agree")
 
 
 class Targets(NamedTuple):
@@ -45,6 +51,7 @@ class LossWeights(NamedTuple):
     inter: float
     phone: float
     activity: float
+    consistency: float = 0.0  # more than 0: the second half of the rows is a view of the first
 
 
 def count(targets: Targets) -> Counts:
@@ -60,14 +67,15 @@ def count(targets: Targets) -> Counts:
 def transcription_loss(
     out: TranscriberOutput, targets: Targets, counts: Counts, weights: LossWeights
 ) -> tuple[Tensor, Tensor]:
-    """The weighted sum, and its unweighted terms ``(4,)`` in the order of ``TERMS``, detached.
+    """The weighted sum, and its unweighted terms ``(5,)`` in the order of ``TERMS``, detached.
 
     A term whose head the model lacks is 0. Utterances with more tokens than frames can hold are
     left out (``zero_infinity``).
     """
-    ctc, inter = _ctc(out, targets)
-    zero = ctc.new_zeros(())
-    terms = [ctc / counts.tokens.clamp(min=1), inter / counts.tokens.clamp(min=1), zero, zero]
+    log_probs = _log_probs(out)
+    ctc, inter = _ctc(log_probs, targets)
+    zero, tokens = ctc.new_zeros(()), counts.tokens.clamp(min=1)
+    terms = [ctc / tokens, inter / tokens, zero, zero, zero]
     if out.phone_logits is not None:
         terms[2] = F.cross_entropy(
             out.phone_logits.float().flatten(0, 1),
@@ -80,19 +88,32 @@ def transcription_loss(
             out.activity.float(), targets.activity, reduction="none"
         )
         terms[3] = (frames * targets.counted).sum() / counts.frames.clamp(min=1)
-    total = (
-        terms[0] + weights.inter * terms[1] + weights.phone * terms[2] + weights.activity * terms[3]
-    )
+    if weights.consistency:
+        terms[4] = _disagreement(log_probs[0], targets.counted) / tokens
+    factors = (1.0, weights.inter, weights.phone, weights.activity, weights.consistency)
+    total = sum((f * term for f, term in zip(factors, terms, strict=True)), start=zero)
     return total, torch.stack([term.detach() for term in terms])
 
 
-def _ctc(out: TranscriberOutput, targets: Targets) -> tuple[Tensor, Tensor]:
-    """Summed CTC losses of the last and the intermediate head, by one call for both."""
+def _log_probs(out: TranscriberOutput) -> Tensor:
+    """Of the last head and, where there is one, the intermediate: ``(heads, B, T, vocabulary)``."""
     heads = [out.logits] if out.inter_logits is None else [out.logits, out.inter_logits]
-    copies = len(heads)
-    log_probs = F.log_softmax(torch.cat(heads).float(), -1).transpose(0, 1)
+    return F.log_softmax(torch.stack(heads).float(), -1)
+
+
+def _disagreement(log_probs: Tensor, counted: Tensor) -> Tensor:
+    """Divergence of each view's ``log_probs (B, T, vocabulary)`` from the other's, held fixed."""
+    one, other = log_probs.chunk(2)
+    fixed = torch.cat([other, one]).detach()
+    frames = F.kl_div(log_probs, fixed, reduction="none", log_target=True).sum(-1)
+    return (frames * counted).sum()
+
+
+def _ctc(log_probs: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Summed CTC losses of the last and the intermediate head, by one call for both."""
+    copies = len(log_probs)
     each = F.ctc_loss(
-        log_probs,
+        log_probs.flatten(0, 1).transpose(0, 1),
         targets.tokens.repeat(copies, 1),
         targets.frame_lengths.repeat(copies),
         targets.token_lengths.repeat(copies),

@@ -51,7 +51,11 @@ def features_of(batch: SoundBatch, mel: MelConfig) -> tuple[Tensor, Tensor]:
 
 
 def prepare(
-    batch: SoundBatch, mel: MelConfig, *, augment: Callable[[Tensor], Tensor] | None = None
+    batch: SoundBatch,
+    mel: MelConfig,
+    *,
+    augment: Callable[[Tensor], Tensor] | None = None,
+    views: int = 1,
 ) -> Prepared:
     """Make features and targets of a batch.
 
@@ -59,20 +63,22 @@ def prepare(
         batch: Sound and labels.
         mel: Features of the model.
         augment: Changes the features: other voices, hidden parts.
+        views: So many times each row is there, ``B`` rows after ``B`` rows, each changed anew.
     """
     features, lengths = features_of(batch, mel)
     device = features.device
     frames = features.shape[1] // FACTOR
+    features, lengths = features.repeat(views, 1, 1), lengths.repeat(views)
     if augment is not None:
         features = augment(features)
     rows = lengths.to(device, non_blocking=True)
     counted = torch.arange(frames, device=device)[None] < rows[:, None]
     targets = Targets(
-        tokens=batch.targets.to(device),
-        token_lengths=batch.target_lengths.cpu(),
+        tokens=batch.targets.to(device).repeat(views, 1),
+        token_lengths=batch.target_lengths.cpu().repeat(views),
         frame_lengths=lengths,
-        phones=_fit(batch.phones.to(device), frames, IGNORE),
-        activity=_fit(batch.activity.to(device).float(), frames, 0),
+        phones=_fit(batch.phones.to(device), frames, IGNORE).repeat(views, 1),
+        activity=_fit(batch.activity.to(device).float(), frames, 0).repeat(views, 1),
         counted=counted,
     )
     return Prepared(features, targets, count(targets), batch.seconds)

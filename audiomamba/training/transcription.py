@@ -90,11 +90,12 @@ class Transcription:
             self.source.batch(number),
             mel,
             augment=lambda features: self.source.augment_features(features, mel, number),
+            views=2 if self.config.loss.consistency else 1,
         )
 
     def step(self, batch: Prepared, fraction: float) -> Tensor:
         loss = self.config.loss
-        weights = LossWeights(loss.inter, loss.phone_at(fraction), loss.activity)
+        weights = LossWeights(loss.inter, loss.phone_at(fraction), loss.activity, loss.consistency)
         total, terms = transcription_loss(
             self._encoder.forward(batch.features), batch.targets, self._counts(batch), weights
         )

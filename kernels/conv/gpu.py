@@ -18,7 +18,6 @@ from audiomamba.kernels.launching import launch
 
 __all__ = ["backward_kernel", "conv", "conv_step_", "forward_kernel", "step_kernel"]
 
-FRAMES = tl.constexpr(8)
 PROGRAMS: Final = 8  # of the backward a multiprocessor, at most: it cuts time to get there
 
 
@@ -48,8 +47,9 @@ def _segment_at(segment, t, T):
 def forward_kernel(
     x, weight, bias, h, segment, y, last,
     T, D, tiles_d, tiles_t, sxb, sxt, sxd, swd, swk, shb, shk, shd, syb, syt, syd,
-    K: tl.constexpr, KP: tl.constexpr, BD: tl.constexpr, NT: tl.constexpr, BIAS: tl.constexpr,
-    STATE: tl.constexpr, RESETS: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
+    K: tl.constexpr, KP: tl.constexpr, BD: tl.constexpr, NT: tl.constexpr, FRAMES: tl.constexpr,
+    BIAS: tl.constexpr, STATE: tl.constexpr, RESETS: tl.constexpr, SILU: tl.constexpr,
+    REVERSE: tl.constexpr,
 ):  # fmt: skip
     """Outputs of BD channels and NT * FRAMES frames of one row; the first tile writes the state."""
     pid = tl.program_id(0)
@@ -110,8 +110,9 @@ def backward_kernel(
     dy, dlast, x, weight, bias, h, segment, dx, dh, dweight, dbias,
     T, D, tiles_d, splits, tiles_split,
     sgb, sgt, sgd, slb, slk, sld, sxb, sxt, sxd, swd, swk, shb, shk, shd, sdb, sdt, sdd,
-    K: tl.constexpr, BD: tl.constexpr, NT: tl.constexpr, BIAS: tl.constexpr, STATE: tl.constexpr,
-    LAST: tl.constexpr, RESETS: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
+    K: tl.constexpr, BD: tl.constexpr, NT: tl.constexpr, FRAMES: tl.constexpr, BIAS: tl.constexpr,
+    STATE: tl.constexpr, LAST: tl.constexpr, RESETS: tl.constexpr, SILU: tl.constexpr,
+    REVERSE: tl.constexpr,
 ):  # fmt: skip
     """Gradients of BD channels over ``tiles_split`` tiles of time of one row.
 
@@ -248,9 +249,9 @@ def step_kernel(
     tl.store(y + i_m * sym + d * syd, z.to(y.dtype.element_ty), mask=inside)
 
 
-def _tile(x: Tensor) -> Blocks:
+def _tile(kernel: str, x: Tensor) -> Blocks:
     contiguous = int(x.stride(1) < x.stride(2))
-    return pick_blocks("conv", x.device, time_contiguous=contiguous, frames=x.shape[1])
+    return pick_blocks(f"conv.{kernel}", x.device, time_contiguous=contiguous, frames=x.shape[1])
 
 
 def _segments(resets: Tensor | None, x: Tensor, reverse: bool) -> Tensor:
@@ -279,17 +280,18 @@ def _forward(
         )
     last = torch.empty((B, K - 1, D), dtype=x.dtype, device=x.device)
     state = x if initial_state is None else initial_state
-    tile = _tile(x)
+    tile = _tile("forward", x)
     tiles_d = triton.cdiv(D, tile["channels"])
-    tiles_t = triton.cdiv(T, tile["threads_time"] * FRAMES.value)
+    tiles_t = triton.cdiv(T, tile["threads_time"] * tile["frames"])
     launch(
         forward_kernel,
         (B * tiles_d * tiles_t,),
         x, weight, bias if bias is not None else x, state, _segments(resets, x, reverse), y, last,
         T, D, tiles_d, tiles_t, *x.stride(), *weight.stride(), *state.stride(), *y.stride(),
         K=K, KP=triton.next_power_of_2(max(K - 1, 1)), BD=tile["channels"], NT=tile["threads_time"],
-        BIAS=bias is not None, STATE=initial_state is not None and K > 1,
-        RESETS=resets is not None and K > 1, SILU=silu, REVERSE=reverse, **tile.settings,
+        FRAMES=tile["frames"], BIAS=bias is not None,
+        STATE=initial_state is not None and K > 1, RESETS=resets is not None and K > 1, SILU=silu,
+        REVERSE=reverse, **tile.settings,
     )  # fmt: skip
     return y, last
 
@@ -326,9 +328,9 @@ def _backward(
             (weight.new_empty(0) if bias is None else torch.zeros_like(bias)),
             dstate,
         )
-    tile = _tile(x)
+    tile = _tile("backward", x)
     tiles_d = triton.cdiv(D, tile["channels"])
-    tiles_t = triton.cdiv(T, tile["threads_time"] * FRAMES.value)
+    tiles_t = triton.cdiv(T, tile["threads_time"] * tile["frames"])
     splits = max(1, min(tiles_t, PROGRAMS * multiprocessors(x.device) // (B * tiles_d)))
     dweight = torch.empty((B * splits, D, K), dtype=torch.float32, device=x.device)
     dbias = torch.empty((B * splits, D), dtype=torch.float32, device=x.device)
@@ -341,7 +343,8 @@ def _backward(
         _segments(resets, x, reverse), dx, dstate if initial_state is not None else x,
         dweight, dbias, T, D, tiles_d, splits, triton.cdiv(tiles_t, splits), *grad_y.stride(),
         *end.stride(), *x.stride(), *weight.stride(), *state.stride(), *dx.stride(),
-        K=K, BD=tile["channels"], NT=tile["threads_time"], BIAS=bias is not None,
+        K=K, BD=tile["channels"], NT=tile["threads_time"], FRAMES=tile["frames"],
+        BIAS=bias is not None,
         STATE=initial_state is not None and K > 1, LAST=grad_state is not None and K > 1,
         RESETS=resets is not None and K > 1, SILU=silu, REVERSE=reverse, **tile.settings,
     )  # fmt: skip

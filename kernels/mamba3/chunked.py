@@ -1,8 +1,9 @@
-"""Mamba-3 in chunks: PyTorch makes angles, keys and weights, state-space duality does the rest.
+"""Mamba-3 in chunks: angles, keys and weights first, state-space duality does the rest.
 
 The trapezoid adds the last sample once more when the next one comes. Here each sample is added
 with both weights at once, which makes one term a step, and what came early is taken off the
-output. README.md has the derivation. Gradients come from autograd and from the duality's own.
+output. README.md has the derivation. On a GPU kernels of our own make what goes into the duality
+and what comes out, elsewhere PyTorch does, and autograd differentiates that.
 """
 
 import math
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from audiomamba.kernels.mamba3 import op
 from audiomamba.kernels.mamba3.reference import coefficients, turn
 from audiomamba.kernels.ssd import ssd
 
-__all__ = ["Turned", "mamba3", "running_turns"]
+__all__ = ["mamba3", "running_turns"]
 
 
 def mamba3(
@@ -38,11 +40,11 @@ def mamba3(
     first = tuple(v.to(wide) for v in initial_state)
     if x.shape[1] == 0:
         return torch.empty_like(x), tuple(v.clone() for v in first)
+    if implementation == "gpu":
+        return _on_gpu(x, delta, A, mix, angle, B, C, D, z, delta_bias, first, resets)
     dt, log_decay, now, before, speed = coefficients(delta, A, mix, angle, delta_bias, wide)
     turns = running_turns(speed[:, :, None] * dt[..., None], first[0], resets)
-    # The GPU's products take keys and queries in the dtype of x.
-    taken = x.dtype if implementation == "gpu" else wide
-    k, q = (Turned.apply(v.to(wide), turns, taken) for v in (B, C))  # (B, T, H, N)
+    k, q = (Turned.apply(v.to(wide), turns) for v in (B, C))  # (B, T, H, N)
     if resets is not None:
         before = before.masked_fill(resets[..., None], 0.0)
     early = functional.pad(before[:, 1:], (0, 0, 0, 1))  # of this sample, due at the next step
@@ -67,28 +69,66 @@ def mamba3(
     return y.to(x.dtype), (turns[:, -1], state, key, u[:, -1])
 
 
-class Turned(torch.autograd.Function):
-    """``turn``, rounded to ``dtype``, and the gradient of the angles as of what was rounded.
+def _on_gpu(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    mix: Tensor,
+    angle: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    first: tuple[Tensor, ...],
+    resets: Tensor | None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The same with kernels before and after those of the duality, T >= 1."""
+    turns, state, key, value = first
+    leaves = (delta, A, mix, angle, B, C, delta_bias, *first, x, D, z)
+    save = torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in leaves)
+    size, log_decay, take, k, q, turns, _ = op.mamba3_turn(
+        delta, A, mix, angle, B, C, delta_bias, turns, resets, x.dtype, save
+    )
+    # What the sample before the first one is still to add.
+    start = (v[:, :1] for v in (delta, A, mix, angle))
+    before = coefficients(*start, delta_bias, torch.float32)[3]
+    if resets is not None:
+        before = before.masked_fill(resets[:, :1, None], 0.0)
+    state = state + (before[:, 0, :, None] * value)[..., None] * key[:, :, None]
+    y, state = ssd(
+        x,
+        size,
+        log_decay,
+        k,
+        q,
+        softplus=False,
+        initial_state=state,
+        resets=resets,
+        implementation="gpu",
+    )
+    y = op.mamba3_emit(y, x, take, D, z)
+    key = turn(B[:, -1].float(), turns)  # the next call's to round
+    return y, (turns, state, key, x[:, -1].float())
 
-    An angle turns all later keys and queries alike, which changes nothing among them: summed over
-    later steps their gradients cancel, but for what the state before them adds. They cancel of the
-    values that the products took, not of those from before the rounding.
-    """
+
+class Turned(torch.autograd.Function):
+    """``turn``, which keeps its result alone: the gradient of the angles can be had of it."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, turns: Tensor, dtype: torch.dtype) -> Tensor:
-        turned = turn(x, turns).to(dtype).to(x.dtype)
+    def forward(ctx: Any, x: Tensor, turns: Tensor) -> Tensor:
+        turned = turn(x, turns)
         ctx.save_for_backward(turned, turns)
         return turned
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         turned, turns = ctx.saved_tensors
         count = turns.shape[-1]
         pairs = (v[..., : 2 * count].unflatten(-1, (count, 2)) for v in (turned, gradient))
         (first, second), (of_first, of_second) = (v.unbind(-1) for v in pairs)
         of_turns = 2 * math.pi * (first * of_second - second * of_first)
-        return turn(gradient, -turns), of_turns, None
+        return turn(gradient, -turns), of_turns
 
 
 def running_turns(steps: Tensor, start: Tensor, resets: Tensor | None) -> Tensor:

@@ -10,24 +10,11 @@ from torch import Tensor
 
 from audiomamba.kernels.blocks import pick_blocks
 from audiomamba.kernels.launching import launch
+from audiomamba.kernels.mamba3.elementary import half_tanh, sigmoid, sin_cos, softplus
 
 __all__ = ["step_", "step_kernel"]
 
 LOG2E = tl.constexpr(1.4426950408889634)
-TWO_PI = tl.constexpr(6.283185307179586)
-
-
-@triton.jit
-def _sigmoid(x):
-    return 1.0 / (1.0 + tl.math.exp2(-x * LOG2E))
-
-
-@triton.jit
-def _softplus(x):
-    # log1p(e) as log(1 + e) plus what the rounding of 1 + e lost.
-    e = tl.math.exp2(tl.where(x > 20.0, 20.0, x) * LOG2E)
-    w = 1.0 + e
-    return tl.where(x > 20.0, x, tl.log(w) + (e - (w - 1.0)) / w)
 
 
 @triton.jit
@@ -56,16 +43,15 @@ def step_kernel(
     raw = tl.load(p_dt + at).to(tl.float32)
     if p_bias is not None:
         raw += tl.load(p_bias + i_h).to(tl.float32)
-    dt = _softplus(raw)
-    decay = _softplus(tl.load(p_A + at).to(tl.float32))
+    dt = softplus(raw)
+    decay = softplus(tl.load(p_A + at).to(tl.float32))
     decay = tl.where(decay < 1e-4, 1e-4, decay)
     mix = tl.load(p_mix + at).to(tl.float32)
     speed = tl.load(p_angle + i_m * R + o, mask=o < R, other=0.0).to(tl.float32)
-    speed = _sigmoid(2.0 * speed) - 0.5  # half of tanh
-    turns = tl.load(p_turns + slot * R + o, mask=o < R, other=0.0).to(tl.float32) + speed * dt
+    turns = tl.load(p_turns + slot * R + o, mask=o < R, other=0.0).to(tl.float32)
+    turns += half_tanh(speed) * dt
     turns = tl.where(o < R, turns - tl.floor(turns), 0.0)
-    cos = tl.cos(turns * TWO_PI)
-    sin = tl.sin(turns * TWO_PI)
+    sin, cos = sin_cos(turns)
     b_e, b_o = _pair(p_B + at * N, o, N)
     c_e, c_o = _pair(p_C + at * N, o, N)
     last_e, last_o = _pair(p_key + slot * N, o, N)
@@ -75,22 +61,23 @@ def step_kernel(
     q_o = c_e * sin + c_o * cos
     x = tl.load(p_x + at * P + p, mask=p_ok, other=0.0).to(tl.float32)
     last = tl.load(p_value + slot * P + p, mask=p_ok, other=0.0).to(tl.float32)
-    last *= dt * _sigmoid(-mix)
-    drive = x * (dt * _sigmoid(mix))
+    last *= dt * sigmoid(-mix)
+    drive = x * (dt * sigmoid(mix))
     decay = tl.math.exp2(-dt * decay * LOG2E)
-    ok_e = p_ok[:, None] & (2 * o < N)[None, :]
-    ok_o = p_ok[:, None] & (2 * o + 1 < N)[None, :]
-    q_s = p_state + slot * (P * N) + p[:, None] * N + 2 * o[None, :]
-    s_e = tl.load(q_s, mask=ok_e, other=0.0).to(tl.float32)
-    s_o = tl.load(q_s + 1, mask=ok_o, other=0.0).to(tl.float32)
+    # Even and odd in one load, so that lanes lie side by side.
+    n = tl.arange(0, 2 * NH)
+    ok = p_ok[:, None] & (n < N)[None, :]
+    q_s = p_state + slot * (P * N) + p[:, None] * N + n[None, :]
+    old = tl.load(q_s, mask=ok, other=0.0).to(tl.float32)
+    s_e, s_o = tl.split(tl.reshape(old, (PP, NH, 2)))
     s_e = decay * (s_e + last[:, None] * last_e[None, :]) + drive[:, None] * k_e[None, :]
     s_o = decay * (s_o + last[:, None] * last_o[None, :]) + drive[:, None] * k_o[None, :]
     y = tl.sum(s_e * q_e[None, :] + s_o * q_o[None, :], axis=1)
     # Each element of the old state was read by the thread that now writes it, or by this program
     # before the barrier.
     tl.debug_barrier()
-    tl.store(q_s, s_e.to(p_state.dtype.element_ty), mask=ok_e)
-    tl.store(q_s + 1, s_o.to(p_state.dtype.element_ty), mask=ok_o)
+    new = tl.reshape(tl.join(s_e, s_o), (PP, 2 * NH))
+    tl.store(q_s, new.to(p_state.dtype.element_ty), mask=ok)
     tl.store(p_turns + slot * R + o, turns.to(p_turns.dtype.element_ty), mask=o < R)
     tl.store(p_key + slot * N + 2 * o, k_e.to(p_key.dtype.element_ty), mask=2 * o < N)
     tl.store(p_key + slot * N + 2 * o + 1, k_o.to(p_key.dtype.element_ty), mask=2 * o + 1 < N)
@@ -99,7 +86,7 @@ def step_kernel(
         y += x * tl.load(p_D + i_h).to(tl.float32)
     if p_z is not None:
         z = tl.load(p_z + at * P + p, mask=p_ok, other=0.0).to(tl.float32)
-        y *= z * _sigmoid(z)
+        y *= z * sigmoid(z)
     tl.store(p_out + at * P + p, y.to(p_out.dtype.element_ty), mask=p_ok)
 
 

@@ -4,20 +4,18 @@ A program holds ROWS rows of one group in registers. The backward's programs wal
 with a stride and keep their part of the weight's gradient, so that the sum is always the same.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from audiomamba.kernels.blocks import multiprocessors, pick_blocks
+from audiomamba.kernels.blocks import Blocks, multiprocessors, pick_blocks
 from audiomamba.kernels.launching import launch
 from audiomamba.kernels.norm.op import register
 
 __all__ = ["backward_kernel", "forward_kernel", "norm"]
-
-PARTIALS: Final = 4  # programs of the backward a multiprocessor, at most
 
 
 @triton.jit
@@ -111,12 +109,12 @@ def backward_kernel(
     tl.store(dweight + o_w, tl.sum(total, axis=0), mask=tl.arange(0, BLOCK) < width)
 
 
-def _tile(x: Tensor, width: int) -> tuple[int, dict[str, Any]]:
-    """Rows of a program, and its constants for groups of ``width``."""
+def _tile(kernel: str, x: Tensor, width: int) -> tuple[Blocks, dict[str, Any]]:
+    """The table's row, and the constants of a program for groups of ``width``."""
     block = triton.next_power_of_2(width)
-    row = pick_blocks("norm", x.device, width=block)
+    row = pick_blocks(f"norm.{kernel}", x.device, width=block)
     rows = max(1, min(row["rows"], row["values"] // block))
-    return rows, {"ROWS": rows, "BLOCK": block, **row.settings}
+    return row, {"ROWS": rows, "BLOCK": block, **row.settings}
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -137,14 +135,14 @@ def _forward(
     r = torch.empty(x.shape, dtype=torch.float32, device=x.device)
     if x.numel() == 0:
         return y, r
-    rows, tile = _tile(x, group)
+    _, tile = _tile("forward", x, group)
     x = _rows(x)
     stream = x if residual is None else _rows(residual)
     z = x if gate is None else _rows(gate)
     groups = x.shape[1] // group
     launch(
         forward_kernel,
-        (triton.cdiv(x.shape[0], rows) * groups,),
+        (triton.cdiv(x.shape[0], tile["ROWS"]) * groups,),
         x, stream, z, weight.contiguous(), y, r, x.shape[0], group, groups, eps,
         *x.stride(), *stream.stride(), *z.stride(),
         **tile, RESIDUAL=residual is not None, GATE=gate is not None,
@@ -174,12 +172,13 @@ def _backward(
     )
     if r.numel() == 0:
         return dx, torch.zeros_like(weight), dresidual, dgate
-    rows, tile = _tile(r, group)
+    row, tile = _tile("backward", r, group)
     dy, stream = _rows(grad_y), _rows(r if grad_r is None else grad_r)
     z = dy if gate is None else _rows(gate)
     num_rows, D = dy.shape
     groups = D // group
-    partials = min(triton.cdiv(num_rows, rows), PARTIALS * multiprocessors(r.device))
+    most = row["programs"] * multiprocessors(r.device)
+    partials = min(triton.cdiv(num_rows, tile["ROWS"]), most)
     dweight = torch.empty((partials, D), dtype=torch.float32, device=r.device)
     launch(
         backward_kernel,

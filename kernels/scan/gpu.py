@@ -246,9 +246,9 @@ def _plan(
     _, steps, channels = u.shape
     NP = triton.next_power_of_2(A.shape[1])
     per_group = channels // B.shape[2]
-    row = pick_blocks(kernel, u.device, pairs=sequences * channels)
+    row = pick_blocks(kernel, u.device, pairs=sequences * channels, states=NP)
     most, tile = row["channels"], row["steps"]
-    warps = row.warps if NP <= 32 else min(4, NP // 32)
+    warps = row.warps * min(4, max(1, NP // 32))
     BD = max(1, min(most, most * 16 * warps // NP, triton.next_power_of_2(max(per_group, 1))))
     tiles_per_group = triton.cdiv(per_group, BD)
     settings: dict[str, Any] = {

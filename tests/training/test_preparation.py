@@ -52,6 +52,18 @@ def test_augmentation_has_the_last_word_on_the_features(tiny_source: Source) -> 
     assert not prepared.features.any()
 
 
+def test_views_are_rows_of_their_own_to_the_augmentation(tiny_source: Source) -> None:
+    one = prepare(tiny_source().batch(0), MelConfig())
+    two = prepare(
+        tiny_source().batch(0), MelConfig(), augment=lambda x: x + torch.arange(4)[:, None, None],
+        views=2,
+    )  # fmt: skip
+    torch.testing.assert_close(two.features[3], one.features[1] + 3)
+    for single, double in zip(one.targets, two.targets, strict=True):
+        assert torch.equal(double, torch.cat([single, single]))
+    assert two.counts.tokens == 2 * one.counts.tokens and two.seconds == one.seconds
+
+
 def test_statistics_normalise_what_they_were_measured_on(tiny_source: Source) -> None:
     source = tiny_source()
     mean, std = feature_statistics(source.batch, MelConfig(), 3, ALONE)

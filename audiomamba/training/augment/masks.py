@@ -1,7 +1,7 @@
 """SpecAugment: bands and stretches of the features are hidden.
 
 Source: Park et al., "SpecAugment", 2019 (masks), and "SpecAugment on large scale datasets", 2020
-(their number and length by the length of the row).
+(their number by the length of the row).
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 __all__ = ["hide", "plan_bands", "plan_stretches"]
 
 BANDS, WIDEST_BAND = 2, 27
-STRETCHES, LONGEST_STRETCH = 10, 0.05  # of the row
+LONGEST_STRETCH = 64  # frames of 10 ms
 
 
 def plan_bands(
@@ -23,10 +23,15 @@ def plan_bands(
 
 
 def plan_stretches(
-    rng: np.random.Generator, rows: int, frames: int, strength: float
+    rng: np.random.Generator, rows: int, frames: int, share: float, strength: float
 ) -> NDArray[np.bool_]:
-    """Frames to hide, ``(B, F)`` bool: ten stretches of up to 5 % of the row at full strength."""
-    return _spans(rng, rows, STRETCHES, frames, LONGEST_STRETCH * frames * strength)
+    """Frames to hide, ``(B, F)`` bool: so many stretches that they add up to ``share`` of the row.
+
+    At full strength a stretch is up to 0.64 s long, however long the row: what is hidden shall be a
+    word that can be guessed, not a sentence that cannot.
+    """
+    count = round(share * frames / (LONGEST_STRETCH / 2))
+    return _spans(rng, rows, count, frames, min(LONGEST_STRETCH, frames) * strength)
 
 
 def _spans(

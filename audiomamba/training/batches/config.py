@@ -34,6 +34,7 @@ class BatchConfig:
     phone_delay_s: float = 0.24  # a phone is to be named this long after it sounds
     activity_delay_s: float = 0.08
 
+    hidden_share: float = 0.25  # of the frames, in stretches of up to 0.64 s that may overlap
     augment_from: int = 0  # augmentation grows from nothing at this step
     augment_until: int = 4000  # to full strength at this one
 
@@ -47,7 +48,9 @@ class BatchConfig:
             raise ConfigError("batches: row_seconds must leave room for lead, tail and 0.5 s")
         if not 0.5 <= self.slowest <= 1 <= self.fastest <= 2:
             raise ConfigError("batches: wants 0.5 <= slowest <= 1 <= fastest <= 2")
-        for name in ("real_share", "real_share_start", "noise_rows", "speed_share"):
+        for name in (
+            "real_share", "real_share_start", "noise_rows", "speed_share", "hidden_share",
+        ):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"batches.{name} must be in 0..1, got {getattr(self, name)}")
 

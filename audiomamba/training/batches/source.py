@@ -110,7 +110,7 @@ class Batches:
         strength = self.config.strength_at(number // self.world)
         B, F, bins = features.shape
         bands = torch.from_numpy(plan_bands(rng, B, bins, strength))
-        stretches = torch.from_numpy(plan_stretches(rng, B, F, strength))
+        stretches = torch.from_numpy(plan_stretches(rng, B, F, self.config.hidden_share, strength))
         if self._augmenter is not None:
             how = self._augmenter.config
             warps = torch.from_numpy(plan_warps(rng, B, mel, how.warp * strength))

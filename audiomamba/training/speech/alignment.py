@@ -54,7 +54,8 @@ class Aligner:
     Args:
         model: A transcriber with a phone head, in evaluation mode.
         phonemiser: Words to phones.
-        delay_s: How long after it sounds a phone is named, as in the model's training.
+        delay_s: How long after it sounds a phone is named, as in the model's training. By default
+            what the experiments name: that of a causal network, and the look-ahead on top of it.
 
     Raises:
         ModelError: the model has no phone head.
@@ -66,7 +67,8 @@ class Aligner:
         if not model.config.phone_layer:
             raise ModelError("alignment wants a transcriber with a phone head (model.phone_layer)")
         self._model, self._phonemiser = model, phonemiser
-        self._delay_s = BatchConfig().phone_delay_s if delay_s is None else delay_s
+        usual_s = BatchConfig().phone_delay_s + model.config.phone_look_ahead_s
+        self._delay_s = usual_s if delay_s is None else delay_s
         self._device = next(model.parameters()).device
 
     def align(self, samples: NDArray[np.int16], words: Sequence[str]) -> Alignment | None:
@@ -74,20 +76,39 @@ class Aligner:
 
         None where they cannot be: a word has no phones, or there are more of them than frames.
         """
-        log_probs = self._posteriors(samples)
+        return self.align_all([(samples, words)])[0]
+
+    def align_all(
+        self, recordings: Sequence[tuple[NDArray[np.int16], Sequence[str]]]
+    ) -> list[Alignment | None]:
+        """:meth:`align` of each, by one run of the model; best where they are about as long."""
+        return [
+            self._best(log_probs, words)
+            for log_probs, (_, words) in zip(
+                self._posteriors([samples for samples, _ in recordings]), recordings, strict=True
+            )
+        ]
+
+    def _best(self, log_probs: NDArray[np.float32], words: Sequence[str]) -> Alignment | None:
         found = (self._aligned(log_probs, words, accent) for accent in ("us", "gb"))
         return max((a for a in found if a is not None), key=lambda a: a.score, default=None)
 
     @torch.inference_mode()
-    def _posteriors(self, samples: NDArray[np.int16]) -> NDArray[np.float32]:
-        """Log-probabilities ``(T, phones)``, frame 0 at the start of the padding."""
-        sound = torch.from_numpy(samples.astype(np.float32) / 32_768)
-        sound *= SPEECH_LEVEL / sound.square().mean().sqrt().clamp(min=1e-4)
+    def _posteriors(self, recordings: Sequence[NDArray[np.int16]]) -> list[NDArray[np.float32]]:
+        """Log-probabilities ``(T, phones)`` of each, frame 0 at the start of the padding."""
         pad = round(_PAD_S * SAMPLE_RATE)
-        padded = torch.nn.functional.pad(sound, (pad, pad))[None].to(self._device)
-        features = log_mel(padded, self._model.config.mel)
+        lengths = [len(samples) + 2 * pad for samples in recordings]
+        padded = torch.zeros(len(recordings), max(lengths))
+        for row, samples in zip(padded, recordings, strict=True):
+            sound = torch.from_numpy(samples.astype(np.float32) / 32_768)
+            sound *= SPEECH_LEVEL / sound.square().mean().sqrt().clamp(min=1e-4)
+            row[pad : pad + len(sound)] = sound
+        mel = self._model.config.mel
+        features = log_mel(padded.to(self._device), mel)
         out, _ = self._model(features[:, : features.shape[1] // FACTOR * FACTOR])
-        return out.phone_logits[0].float().log_softmax(-1).cpu().numpy()  # type: ignore[no-any-return]
+        log_probs = out.phone_logits.float().log_softmax(-1).cpu().numpy()
+        frames = [((n - mel.window) // mel.hop + 1) // FACTOR for n in lengths]
+        return [row[:T] for row, T in zip(log_probs, frames, strict=True)]
 
     def _aligned(
         self, log_probs: NDArray[np.float32], words: Sequence[str], accent: Accent

@@ -7,13 +7,19 @@ from audiomamba.training.augment.masks import hide, plan_bands, plan_stretches
 def test_bands_and_stretches_keep_within_their_widths() -> None:
     rng = np.random.default_rng(0)
     assert plan_bands(rng, 500, 80, 1.0).sum(1).max() <= 54
-    stretches = plan_stretches(rng, 500, 400, 1.0).sum(1)
-    assert stretches.max() <= 200 and 60 < stretches.mean() < 110
+    assert plan_stretches(rng, 500, 400, 32 / 400, 1.0).sum(1).max() == 64  # one of them
+
+
+def test_stretches_hide_their_share_of_a_row_whatever_its_length() -> None:
+    rng = np.random.default_rng(0)
+    for frames in (400, 1280, 4480):
+        hidden = plan_stretches(rng, 500, frames, 0.4, 1.0).mean()
+        assert 0.28 < hidden < 0.38  # overlaps count once
 
 
 def test_without_strength_nothing_is_hidden() -> None:
     rng = np.random.default_rng(0)
-    assert not plan_bands(rng, 9, 80, 0.0).any() and not plan_stretches(rng, 9, 400, 0.0).any()
+    assert not plan_bands(rng, 9, 80, 0.0).any() and not plan_stretches(rng, 9, 400, 0.5, 0.0).any()
 
 
 def test_a_span_is_whole() -> None:

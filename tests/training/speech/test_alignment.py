@@ -24,9 +24,10 @@ class Spelling:
         return [LETTERS[x] for x in word if x in LETTERS and not (accent == "gb" and x == "h")]
 
 
-def model(phone_layer: int = 1) -> Transcriber:
+def model(phone_layer: int = 1, look_ahead: int = 0) -> Transcriber:
     torch.manual_seed(0)
-    stack = StackConfig(width=16, layers=[LayerConfig(dynamics="lti", count=2, state_size=4)])
+    layer = LayerConfig(dynamics="lti", count=2, state_size=4, look_ahead=look_ahead)
+    stack = StackConfig(width=16, layers=[layer])
     return Transcriber(
         TranscriberConfig(stack=stack, inter_layer=0, phone_layer=phone_layer, vocabulary=8)
     ).eval()
@@ -80,7 +81,7 @@ def test_words_are_found_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None
     # In frames of 40 ms; the first of them hears 0.5 s of padding and answers 0.24 s late.
     a, b, c, d = (LETTERS[x] for x in "abcd")
     posteriors = heard([(a, 3), (b, 5), (0, 4), (c, 2), (d, 6)], frames=60, lead=20)
-    monkeypatch.setattr(aligner, "_posteriors", lambda samples: posteriors)
+    monkeypatch.setattr(aligner, "_posteriors", lambda samples: [posteriors])
     found = aligner.align(np.zeros(16_000, np.int16), ["ab", "cd"])
     assert found is not None
     first = 20 * 0.04 + 0.0125 - 0.02 - 0.24 - 0.5
@@ -96,7 +97,7 @@ def test_the_accent_that_fits_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     a, h = LETTERS["a"], LETTERS["h"]
     for spoken in ([h, a], [a]):
         posteriors = heard([(phone, 4) for phone in spoken], frames=50, lead=20)
-        monkeypatch.setattr(aligner, "_posteriors", lambda samples, p=posteriors: p)
+        monkeypatch.setattr(aligner, "_posteriors", lambda samples, p=posteriors: [p])
         found = aligner.align(np.zeros(16_000, np.int16), ["ha"])
         assert found is not None
         assert [p for p in found.phones if p] == spoken
@@ -108,6 +109,20 @@ def test_what_cannot_be_aligned_is_none() -> None:
     assert aligner.align(np.ones(1_600, np.int16), ["abcdefgh"] * 20) is None
 
 
+def test_a_phone_is_sought_later_by_the_look_ahead_before_its_head(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    starts = []
+    for look_ahead in (0, 2):
+        aligner = Aligner(model(look_ahead=look_ahead), Spelling())  # type: ignore[arg-type]
+        posteriors = heard([(LETTERS["a"], 4)], frames=50, lead=30)
+        monkeypatch.setattr(aligner, "_posteriors", lambda samples, p=posteriors: [p])
+        found = aligner.align(np.zeros(16_000, np.int16), ["a"])
+        assert found is not None
+        starts.append(found.words[0, 0])
+    assert starts[0] - starts[1] == pytest.approx(0.08)
+
+
 def test_posteriors_cover_the_recording_and_its_padding() -> None:
     aligner = Aligner(model(), Spelling())  # type: ignore[arg-type]
     noise = np.random.default_rng(0).integers(-3000, 3000, 16_000).astype(np.int16)
@@ -116,6 +131,20 @@ def test_posteriors_cover_the_recording_and_its_padding() -> None:
     assert found.words.shape == (2, 2)
     assert 0 <= found.words.min() <= found.words.max() <= 2.0
     assert found.starts[0] == 0
+
+
+def test_recordings_together_are_aligned_as_each_alone() -> None:
+    aligner = Aligner(model(), Spelling())  # type: ignore[arg-type]
+    random = np.random.default_rng(0)
+    recordings = [
+        (random.integers(-3000, 3000, n).astype(np.int16), words)
+        for n, words in ((16_000, ["abc", "d"]), (9_000, ["f"]), (16_500, ["ab", "cd", "ef"]))
+    ]
+    for found, (samples, words) in zip(aligner.align_all(recordings), recordings, strict=True):
+        alone = aligner.align(samples, words)
+        assert found is not None and alone is not None
+        np.testing.assert_array_equal(found.starts, alone.starts)
+        np.testing.assert_array_equal(found.phones, alone.phones)
 
 
 def test_a_model_without_phones_is_refused() -> None:

@@ -1,0 +1,361 @@
+"""What ``search`` tries: for a call of an op, rows of block sizes around the shipped one.
+
+Calls are those of the ops' benches on a GPU, bfloat16. They can also be had small, with sizes of
+the same kinds (1, multiples of 16, others; see ``launching.warmup``), which compile alike.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from audiomamba.kernels.blocks import Blocks
+from audiomamba.kernels.conv import cases as conv_cases
+from audiomamba.kernels.conv import conv
+from audiomamba.kernels.lti import cases as lti_cases
+from audiomamba.kernels.lti import lti
+from audiomamba.kernels.mamba3 import cases as mamba3_cases
+from audiomamba.kernels.mamba3 import mamba3, mamba3_step_
+from audiomamba.kernels.norm import norm
+from audiomamba.kernels.scan import cases as scan_cases
+from audiomamba.kernels.scan import scan
+from audiomamba.kernels.ssd import cases as ssd_cases
+from audiomamba.kernels.ssd import ssd
+
+__all__ = ["PROBLEMS", "Call", "Problem"]
+
+Call = Callable[[], tuple[Tensor, ...]]
+FORWARD_BOUND, BOTH_BOUND = 2.5e-3, 5e-3  # of the ops' tests in bfloat16
+# Most rows, steps and channels of a small call: of the kinds, and as little split, as the whole.
+SMALL_ROWS, SMALL_STEPS, SMALL_CHANNELS = 16, 1024, 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A call that a row of block sizes is looked for.
+
+    Attributes:
+        kernel: A key of ``blocks.TABLES``.
+        name: The call, for people.
+        sizes: Of the call, as the table's rows ask for them.
+        least: From which on the row that is found is to hold; those of the shipped row if None.
+        rows: To try beside the shipped one; what they hold from means nothing.
+        make: Takes a device and whether the call is to be small. The call returns all results, or
+            all gradients.
+        bound: Relative error that a result may be off from the shipped row's.
+    """
+
+    kernel: str
+    name: str
+    sizes: Mapping[str, int]
+    rows: tuple[Blocks, ...]
+    make: Callable[[str, bool], Call]
+    bound: float
+    least: Mapping[str, int] | None = None
+
+
+def _grid(
+    takes: Mapping[str, Iterable[int]],
+    warps: Iterable[int],
+    registers: Iterable[int | None] = (None,),
+    stages: Iterable[int | None] = (None,),
+) -> tuple[Blocks, ...]:
+    """Rows of every mixture."""
+    return tuple(
+        Blocks({}, dict(zip(takes, values, strict=True)), w, r, s)
+        for values in product(*takes.values())
+        for w, r, s in product(warps, registers, stages)
+    )
+
+
+def _forward(op: Callable[..., Any], given: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    with torch.no_grad():
+        return tuple(op(**given, implementation="gpu"))
+
+
+def _both(op: Callable[..., Any], given: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """Gradients of all inputs, the output weighted by the first of them, which has its shape."""
+    leaves = {
+        name: x.detach().requires_grad_()
+        for name, x in given.items()
+        if isinstance(x, Tensor) and (x.is_floating_point() or x.is_complex())
+    }
+    out = op(**{**given, **leaves}, implementation="gpu")[0]
+    return torch.autograd.grad(out, tuple(leaves.values()), next(iter(given.values())))
+
+
+def _run(both: bool, op: Callable[..., Any], given: Mapping[str, Any]) -> Call:
+    return partial(_both if both else _forward, op, given)
+
+
+def _scan(speed: scan_cases.Speed, both: bool, device: str, small: bool) -> Call:
+    case = scan_cases.Case(B=speed.B, T=speed.T, D=speed.D, N=speed.N, time_contiguous=True)
+    if small:
+        case = replace(
+            case,
+            B=min(case.B, SMALL_ROWS),
+            T=min(case.T, SMALL_STEPS),
+            D=min(case.D, SMALL_CHANNELS),
+        )
+    given = scan_cases.inputs(case, dtype=torch.bfloat16, device=device, there=True)
+    del given["initial_state"]
+    return _run(both, scan, given)
+
+
+def _ssd(speed: ssd_cases.Speed, both: bool, device: str, small: bool) -> Call:
+    case = ssd_cases.Case(B=speed.B, T=speed.T, H=speed.H, P=speed.P, N=speed.N)
+    if small:
+        case = replace(case, T=min(case.T, SMALL_STEPS))
+    given = ssd_cases.inputs(case, dtype=torch.bfloat16, device=device, there=True)
+    del given["initial_state"]
+    return _run(both, ssd, given)
+
+
+def _conv(case: conv_cases.Case, both: bool, device: str, small: bool) -> Call:
+    if small:
+        case = replace(
+            case, B=min(case.B, SMALL_ROWS), T=min(case.T, SMALL_STEPS), D=SMALL_CHANNELS
+        )
+    given = conv_cases.arguments(case)
+    assert given.bias is not None, "the cases have a bias"
+    x, weight, bias = (t.to(device, torch.bfloat16) for t in (given.x, given.weight, given.bias))
+    op = partial(conv, activation=case.activation)
+    return _run(both, op, {"x": x, "weight": weight, "bias": bias})
+
+
+def _norm(shape: tuple[int, int], both: bool, device: str, small: bool) -> Call:
+    """``shape`` is rows and channels."""
+    rows, width = shape
+    if small:
+        rows = min(rows, 16 * SMALL_STEPS)
+    draw = torch.Generator(device).manual_seed(0)
+    x, residual = torch.randn(2, rows, width, generator=draw, device=device)
+    weight = torch.randn(width, generator=draw, device=device).bfloat16()
+    return _run(both, norm, {"x": x.bfloat16(), "weight": weight, "residual": residual})
+
+
+def _lti(case: lti_cases.Case, both: bool, device: str, small: bool) -> Call:
+    if small:
+        case = replace(
+            case, B=min(case.B, SMALL_ROWS), T=min(case.T, SMALL_STEPS), D=SMALL_CHANNELS
+        )
+    drawn = lti_cases.arguments(case)
+    assert drawn.D is not None, "the case has a skip"
+    given = {
+        "u": drawn.u.to(device, torch.bfloat16),
+        **{name: getattr(drawn, name).to(device, torch.complex64) for name in ("A", "B", "C")},
+        "delta": drawn.delta.to(device, torch.float32),
+        "D": drawn.D.to(device, torch.float32),
+    }
+    return _run(both, partial(lti, mode="recurrent"), given)
+
+
+def _mamba3(case: mamba3_cases.Case, both: bool, device: str, small: bool) -> Call:
+    if small:
+        case = replace(case, T=min(case.T, SMALL_STEPS))
+    given = mamba3_cases.inputs(case, dtype=torch.bfloat16, device=device, there=True)
+    del given["initial_state"]
+    return _run(both, mamba3, given)
+
+
+def _mamba3_step(rows: int, device: str, small: bool) -> Call:
+    """Steps of 24 heads of 64 channels and 128 states; the states go on from call to call."""
+    rows = min(rows, SMALL_ROWS) if small else rows
+    case = mamba3_cases.Case(B=rows, T=1, H=24, P=64, N=128, R=32)
+    given = mamba3_cases.inputs(case, dtype=torch.bfloat16, device=device, there=True)
+    first = given.pop("initial_state")
+    pool = type(first)(*(x.new_zeros(rows + 1, *x.shape[1:]) for x in first))
+    timed = ("x", "delta", "A", "mix", "angle", "B", "C", "z")
+    given |= {name: given[name][:, 0] for name in timed}
+    slots = torch.arange(1, rows + 1, device=device)
+
+    def call() -> tuple[Tensor, ...]:
+        # From the same state each time, so that results can be compared; little beside the rest.
+        for x in pool:
+            x.zero_()
+        return (mamba3_step_(**given, pool=pool, slots=slots, implementation="gpu"), pool.state)
+
+    return call
+
+
+def _scans() -> list[Problem]:
+    """One long row leaves most of a GPU idle unless programs are small; 64 states want more
+    registers than 16 do."""
+    speeds = {speed.name: speed for speed in scan_cases.SPEED}
+    forward = {
+        "states-64": (
+            {"states": 64},
+            _grid({"channels": (16, 32), "steps": (8,)}, (1,), (None, 128, 168))
+            + _grid({"channels": (16,), "steps": (4,)}, (1, 2), (None,)),
+        ),
+        "one-long": (
+            {},
+            _grid({"channels": (2, 4, 8), "steps": (8,)}, (1,), (None, 80, 112, 128)),
+        ),
+        "wide": (
+            {"pairs": 4096},
+            _grid({"channels": (8, 16, 32), "steps": (8,)}, (1,), (None, 128, 168))
+            + _grid({"channels": (8, 16), "steps": (4,)}, (1,), (None,)),
+        ),
+        "train": (
+            {"pairs": 32_768},
+            _grid({"channels": (16, 32), "steps": (4, 8)}, (1,), (None, 128))
+            + _grid({"channels": (64,), "steps": (8,)}, (2,), (None, 128)),
+        ),
+    }
+    backward = {
+        "states-64": (
+            {"states": 64},
+            _grid({"channels": (8, 16), "steps": (4,)}, (1,), (168, 200, 255))
+            + _grid({"channels": (16,), "steps": (4,)}, (2,), (128, 168)),
+        ),
+        "one-long": (
+            {},
+            _grid({"channels": (2, 4), "steps": (4, 8)}, (1,), (128, 168))
+            + _grid({"channels": (8,), "steps": (4,)}, (1,), (112, 128, 168)),
+        ),
+        "wide": (
+            {"pairs": 4096},
+            _grid({"channels": (8, 16), "steps": (4,)}, (1,), (128, 168, 200))
+            + _grid({"channels": (8,), "steps": (8,)}, (1,), (200, 255)),
+        ),
+        "train": (
+            {"pairs": 32_768},
+            _grid({"channels": (16, 32), "steps": (4,)}, (1,), (128, 168, 200, 255)),
+        ),
+    }
+    return [
+        Problem(
+            kernel=f"scan.{'backward' if both else 'forward'}",
+            name=f"{speed.B}, {speed.T}, {speed.D}, N {speed.N}",
+            sizes={"pairs": speed.B * speed.D, "states": speed.N},
+            least=least,
+            rows=rows,
+            make=partial(_scan, speed, both),
+            bound=BOTH_BOUND if both else FORWARD_BOUND,
+        )
+        for both, searched in ((False, forward), (True, backward))
+        for name, (least, rows) in searched.items()
+        for speed in (speeds[name],)
+    ]
+
+
+def _dualities() -> list[Problem]:
+    speed = ssd_cases.SPEED[0]
+    tried = {
+        "heads": _grid({"channels": (32, 64), "states": (256,)}, (4, 8), stages=(1, 2)),
+        "shared": _grid({"channels": (32, 64), "states": (64, 128)}, (4, 8), stages=(1, 2)),
+        "gradient": _grid({"channels": (32, 64), "states": (256,)}, (4, 8), stages=(1, 2, 3)),
+        "forward": _grid({"channels": (32, 64), "states": (256,)}, (4, 8), stages=(1, 2, 3)),
+        "chunk": _grid({"steps": (32, 128)}, (1,)),
+    }
+    return [
+        Problem(
+            kernel=f"ssd.{kernel}",
+            name=f"{speed.B}, {speed.T}, {speed.H} x {speed.P}, N {speed.N}",
+            sizes={"bytes": 2, "states": speed.N},
+            rows=rows,
+            make=partial(_ssd, speed, kernel != "forward"),
+            bound=FORWARD_BOUND if kernel == "forward" else BOTH_BOUND,
+        )
+        for kernel, rows in tried.items()
+    ]
+
+
+def _convolutions() -> list[Problem]:
+    """With fewer frames a thread loads more, and lanes lie closer together."""
+    forward = (
+        _grid({"channels": (1, 2), "threads_time": (128,), "frames": (1, 2, 4)}, (2, 4))
+        + _grid({"channels": (4,), "threads_time": (32,), "frames": (1, 2, 4)}, (1, 4))
+        + _grid({"channels": (4,), "threads_time": (64,), "frames": (1, 2)}, (4, 8))
+    )
+    backward = (
+        _grid({"channels": (1, 2), "threads_time": (128,), "frames": (2, 4)}, (4,))
+        + _grid({"channels": (1, 4), "threads_time": (32,), "frames": (4, 8)}, (1,))
+        + _grid({"channels": (4, 8), "threads_time": (32,), "frames": (2, 4)}, (4,))
+    )
+    return [
+        Problem(
+            kernel=f"conv.{'backward' if both else 'forward'}",
+            name=f"{case.B}, {case.T}, {case.D}, K {case.K}",
+            sizes={"time_contiguous": 1, "frames": case.T},
+            rows=backward if both else forward,
+            make=partial(_conv, case, both),
+            bound=BOTH_BOUND if both else FORWARD_BOUND,
+        )
+        for both in (False, True)
+        for case in (
+            conv_cases.Case(8, 2048, 1536, 4, "silu", state=False),
+            conv_cases.Case(64, 400, 640, 4, "silu", state=False),
+        )
+    ]
+
+
+def _norms() -> list[Problem]:
+    takes = {"values": (1024, 2048, 4096), "rows": (16,), "programs": (4, 8, 16)}
+    return [
+        Problem(
+            kernel="norm.backward",
+            name="25600, 640",
+            sizes={"width": 1024},
+            rows=_grid(takes, (2, 4, 8)),
+            make=partial(_norm, (64 * 400, 640), True),
+            bound=BOTH_BOUND,
+        )
+    ]
+
+
+def _systems() -> list[Problem]:
+    case = lti_cases.Case(64, 400, 640, 16, state=False)
+    rows = _grid({"states": (64, 128, 256, 512)}, (1, 2, 4))
+    return [
+        Problem(
+            kernel=f"lti.{kernel}",
+            name=f"{case.B}, {case.T}, {case.D}, N {2 * case.N}, recurrent",
+            sizes={},
+            rows=rows,
+            make=partial(_lti, case, kernel == "parameters"),
+            bound=BOTH_BOUND,
+        )
+        for kernel in ("recurrence", "parameters")
+    ]
+
+
+def _turning() -> list[Problem]:
+    case = mamba3_cases.Case(B=8, T=2048, H=24, P=64, N=128, R=32)
+    out, _, gradient = mamba3_cases.BOUNDS[torch.bfloat16]
+    tried = {
+        "turn": _grid({"steps": (16, 32, 64)}, (2, 4, 8)),
+        "unturn": _grid({"steps": (16, 32, 64)}, (4, 8)),
+        "emit": _grid({"steps": (16, 32, 64)}, (4, 8)),
+    }
+    return [
+        Problem(
+            kernel=f"mamba3.{kernel}",
+            name=f"{case.B}, {case.T}, {case.H} x {case.P}, N {case.N}",
+            sizes={} if kernel == "emit" else {"states": case.N},
+            rows=rows,
+            make=partial(_mamba3, case, kernel == "unturn"),
+            bound=gradient if kernel == "unturn" else out,
+        )
+        for kernel, rows in tried.items()
+    ] + [
+        Problem(
+            kernel="mamba3.step",
+            name="1024 x 24 x 64, N 128",
+            sizes={"values": 64 * 128},
+            rows=_grid({}, (1, 2, 8, 16)),
+            make=partial(_mamba3_step, 1024),
+            bound=FORWARD_BOUND,
+        )
+    ]
+
+
+# From the largest loss against others on: where the time is up, the rest is left out.
+PROBLEMS: Final = tuple(
+    [*_scans(), *_dualities(), *_norms(), *_convolutions(), *_turning(), *_systems()]
+)
