@@ -251,7 +251,7 @@ def _dualities() -> list[Problem]:
         "shared": _grid({"channels": (32, 64), "states": (64, 128)}, (4, 8), stages=(1, 2)),
         "gradient": _grid({"channels": (32, 64), "states": (256,)}, (4, 8), stages=(1, 2, 3)),
         "forward": _grid({"channels": (32, 64), "states": (256,)}, (4, 8), stages=(1, 2, 3)),
-        "chunk": _grid({"steps": (32, 128)}, (1,)),
+        "chunk": _grid({"steps": (32,)}, (1,)),
     }
     return [
         Problem(

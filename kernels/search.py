@@ -35,6 +35,7 @@ __all__ = ["Tried", "as_source", "best", "main", "search"]
 
 MOST_SPILLED = 1000  # bytes a thread; rows that spill more were never the fastest
 SHARED_BYTES = 227 * 1024  # a program may have on sm_90; elsewhere the launch says it
+PATIENCE_S = 60  # for a row to compile once it is asked for
 WORTH = 0.98  # of the shipped row's time; closer is noise
 
 
@@ -163,11 +164,7 @@ def main() -> None:
                 continue
             uses = _asking(ahead, i, shipped[i], left)
             if here:
-                call = problem.make("cuda", False)
-                found = search(
-                    problem, shipped[i], call, timing.microseconds_of, uses, lambda: left() <= 0
-                )
-                del call
+                found = _measured(problem, shipped[i], uses, lambda: left() <= 0)
                 torch.cuda.empty_cache()
             else:
                 found = [_read(row, uses(row)) for row in (shipped[i], *problem.rows)]
@@ -176,9 +173,23 @@ def main() -> None:
                 print("the GPU answers no more: the last row broke it", flush=True)
                 break
     finally:
-        for future in ahead.values():
-            future.cancel()
         pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():  # in the midst of a row nobody waits for
+            process.kill()
+
+
+def _measured(
+    problem: Problem,
+    shipped: Blocks,
+    uses: Callable[[Blocks], Usage | str | None],
+    out_of_time: Callable[[], bool],
+) -> list[Tried]:
+    """``search`` on the GPU."""
+    try:
+        call = problem.make("cuda", False)
+        return search(problem, shipped, call, timing.microseconds_of, uses, out_of_time)
+    except Exception as failure:
+        return [Tried(shipped, reason=_line(failure))]
 
 
 def _off(got: Tensor, want: Tensor) -> float:
@@ -196,9 +207,9 @@ def _asking(
 
     def uses(row: Blocks) -> Usage | str | None:
         try:
-            return ahead[i, _key(row)].result(timeout=max(0.0, left()))
+            return ahead[i, _key(row)].result(timeout=min(PATIENCE_S, max(0.0, left())))
         except TimeoutError:
-            return "not compiled: the time is up"
+            return "not compiled in time"
         except BrokenProcessPool:
             return None  # one of them died, perhaps of another row
 

@@ -91,8 +91,9 @@ def _on_gpu(
         delta, A, mix, angle, B, C, delta_bias, turns, resets, x.dtype, save
     )
     # What the sample before the first one is still to add.
-    start = (v[:, :1] for v in (delta, A, mix, angle))
-    before = coefficients(*start, delta_bias, torch.float32)[3]
+    _, _, _, before, _ = coefficients(
+        delta[:, :1], A[:, :1], mix[:, :1], angle[:, :1], delta_bias, torch.float32
+    )
     if resets is not None:
         before = before.masked_fill(resets[:, :1, None], 0.0)
     state = state + (before[:, 0, :, None] * value)[..., None] * key[:, :, None]

@@ -43,7 +43,8 @@ def turn(
     """What the duality takes; arguments and results as ``op.mamba3_turn`` says. T >= 1."""
     rows, steps, heads, states = B.shape
     R = angle.shape[2]
-    size, log, take = delta.new_empty((3, rows, steps, heads), dtype=torch.float32)
+    # Apart, as what an operator returns may not share memory.
+    size, log, take = (_per_step(delta) for _ in range(3))
     keep = torch.float32 if save else taken
     k, q = (torch.empty(B.shape, dtype=keep, device=B.device) for _ in range(2))
     turns = B.new_empty((rows, steps, heads, R) if save else 0, dtype=torch.float32)
@@ -95,7 +96,7 @@ def turn_backward(
     rows, steps, heads, states = B.shape
     R = angle.shape[2]
     dB, dC = (torch.empty(B.shape, dtype=v.dtype, device=v.device) for v in (B, C))
-    ddt, dA, dmix, dearly = delta.new_empty((4, rows, steps, heads), dtype=torch.float32)
+    ddt, dA, dmix, dearly = (_per_step(delta) for _ in range(4))
     dangle = torch.empty(angle.shape, dtype=torch.float32, device=angle.device)
     dturns = torch.empty_like(turns)
     dfirst = B.new_empty((rows, heads, R), dtype=torch.float32)
@@ -178,6 +179,10 @@ def _sums(B: Tensor, chunks: int, R: int, resets: Tensor | None) -> tuple[Tensor
     sums = B.new_empty((rows, heads, chunks, R), dtype=torch.float64)
     cuts = None if resets is None else B.new_empty(sums.shape[:3], dtype=torch.int32)
     return sums, cuts
+
+
+def _per_step(delta: Tensor) -> Tensor:
+    return delta.new_empty(delta.shape, dtype=torch.float32)
 
 
 def _dense(x: Tensor | None) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -96,6 +97,19 @@ def test_bfloat16_costs_its_rounding(place: Place) -> None:
     given = inputs(case, dtype=torch.bfloat16, device=place.device)
     factor = 5 if place.interpreted else 1  # it cuts where a GPU rounds, each time downwards
     check(evaluate(given, place.implementation), judge(given), torch.bfloat16, factor)
+
+
+@pytest.mark.parametrize("place", PLACES[2:])
+@pytest.mark.parametrize("resets", [(), (0, 4, 5, 30)], ids=str)
+def test_sums_go_over_more_chunks_than_are_loaded_at_once(
+    place: Place, resets: tuple[int, ...]
+) -> None:
+    sequence = import_module("audiomamba.kernels.mamba3.sequence")  # it needs Triton
+    given = inputs(Case(T=70, H=1, P=1, N=2, R=1, resets=resets), device=place.device)
+    row = Blocks({}, {"steps": 2}, 1)
+    assert 70 // row["steps"] > sequence.CHUNKS_AT_ONCE
+    with forced("mamba3.turn", row), forced("mamba3.unturn", row):
+        check(evaluate(given, place.implementation), judge(given), torch.float32)
 
 
 @in_every_place
@@ -226,6 +240,19 @@ def test_the_step_operator_says_what_it_mutates(place: Place) -> None:
     torch.library.opcheck(
         op.mamba3_step_, (*args, given["D"], given["z"], given["delta_bias"], place.implementation)
     )
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # opcheck reads it of its own copies
+@pytest.mark.parametrize("place", PLACES[2:])
+def test_the_operators_around_the_duality_are_as_they_say(place: Place) -> None:
+    given = inputs(Case(B=2, T=3, H=2, P=2, N=5, R=2, resets=(1,)), device=place.device)
+    named = {k: v.requires_grad_() for k, v in flat(given).items()}
+    turned = [named[k] for k in ("delta", "A", "mix", "angle", "B", "C", "delta_bias")]
+    args = (*turned, named["first turns"], given["resets"])
+    torch.library.opcheck(op.mamba3_turn, (*args, torch.float32, True))
+    take = torch.randn(2, 3, 2, device=place.device, requires_grad=True)
+    x, z, D = (named[k] for k in ("x", "z", "D"))
+    torch.library.opcheck(op.mamba3_emit, (x.detach().mT.contiguous().mT, x, take, D, z))
 
 
 @pytest.mark.parametrize("place", PLACES[1:])
