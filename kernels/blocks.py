@@ -65,8 +65,28 @@ Table = Mapping[str, tuple[Blocks, ...]]
 # In each tuple the first row that holds is taken; the last holds always.
 TABLES: Final[Mapping[str, Table]] = {
     # channels, threads along time, and successive frames of a thread; lanes lie along the
-    # contiguous axis. time_contiguous 0 or 1; frames of a call.
+    # contiguous axis. time_contiguous 0 or 1, and likewise gradient_contiguous of the output's;
+    # frames and taps of a call, pairs of a row and a channel.
     "conv.forward": {
+        "sm_90": (
+            Blocks(
+                {"time_contiguous": 1, "taps": 5, "frames": 513},
+                {"channels": 4, "threads_time": 32, "frames": 8},
+                4,
+            ),
+            Blocks(
+                {"time_contiguous": 1, "taps": 5},
+                {"channels": 8, "threads_time": 16, "frames": 8},
+                4,
+            ),
+            Blocks(
+                {"time_contiguous": 1, "frames": 400},
+                {"channels": 2, "threads_time": 128, "frames": 2},
+                2,
+            ),
+            Blocks({"time_contiguous": 1}, {"channels": 8, "threads_time": 16, "frames": 8}, 4),
+            Blocks({}, {"channels": 64, "threads_time": 4, "frames": 8}, 4),
+        ),
         ANY: (
             Blocks(
                 {"time_contiguous": 1, "frames": 513},
@@ -78,6 +98,35 @@ TABLES: Final[Mapping[str, Table]] = {
         ),
     },
     "conv.backward": {
+        "sm_90": (
+            Blocks(
+                {"time_contiguous": 1, "taps": 5, "frames": 513},
+                {"channels": 4, "threads_time": 32, "frames": 8},
+                4,
+            ),
+            Blocks(
+                {"time_contiguous": 1, "taps": 5},
+                {"channels": 8, "threads_time": 16, "frames": 8},
+                4,
+            ),
+            Blocks(  # one warp, and time is not cut: only where pairs fill the GPU
+                {
+                    "time_contiguous": 1,
+                    "gradient_contiguous": 1,
+                    "frames": 400,
+                    "pairs": 12_288,
+                },
+                {"channels": 1, "threads_time": 32, "frames": 8},
+                1,
+            ),
+            Blocks(
+                {"time_contiguous": 1, "frames": 513},
+                {"channels": 4, "threads_time": 32, "frames": 8},
+                4,
+            ),
+            Blocks({"time_contiguous": 1}, {"channels": 8, "threads_time": 16, "frames": 8}, 4),
+            Blocks({}, {"channels": 64, "threads_time": 4, "frames": 8}, 4),
+        ),
         ANY: (
             Blocks(
                 {"time_contiguous": 1, "frames": 513},
@@ -100,6 +149,13 @@ TABLES: Final[Mapping[str, Table]] = {
         ),
     },
     "norm.backward": {
+        "sm_90": (
+            Blocks({"width": 8192}, {"values": 8192, "rows": 1, "programs": 4}, 16),
+            Blocks({"width": 4096}, {"values": 4096, "rows": 1, "programs": 4}, 8),
+            Blocks({"width": 2048}, {"values": 2048, "rows": 16, "programs": 4}, 4),
+            Blocks({"width": 1024}, {"values": 1024, "rows": 16, "programs": 8}, 2),
+            Blocks({}, {"values": 2048, "rows": 16, "programs": 4}, 4),
+        ),
         ANY: (
             Blocks({"width": 8192}, {"values": 8192, "rows": 1, "programs": 4}, 16),
             Blocks({"width": 4096}, {"values": 4096, "rows": 1, "programs": 4}, 8),
@@ -116,7 +172,11 @@ TABLES: Final[Mapping[str, Table]] = {
     "scan.forward": {
         "sm_90": (
             Blocks({"pairs": 32_768}, {"channels": 32, "steps": 8}, 1),
-            Blocks({}, {"channels": 8, "steps": 8}, 1, registers=96),
+            Blocks({"states": 128}, {"channels": 8, "steps": 8}, 1, registers=96),
+            Blocks({"states": 64, "pairs": 4096}, {"channels": 16, "steps": 4}, 2),
+            Blocks({"states": 64}, {"channels": 8, "steps": 8}, 1, registers=96),
+            Blocks({"pairs": 2048}, {"channels": 8, "steps": 8}, 1, registers=96),
+            Blocks({}, {"channels": 2, "steps": 8}, 1, registers=128),
         ),
         ANY: (
             Blocks({"pairs": 32_768}, {"channels": 32, "steps": 8}, 1),
@@ -126,7 +186,11 @@ TABLES: Final[Mapping[str, Table]] = {
     "scan.backward": {
         "sm_90": (
             Blocks({"pairs": 32_768}, {"channels": 32, "steps": 4}, 1),
-            Blocks({}, {"channels": 8, "steps": 8}, 1, registers=168),
+            Blocks({"states": 128}, {"channels": 8, "steps": 8}, 1, registers=168),
+            Blocks({"states": 64, "pairs": 4096}, {"channels": 16, "steps": 4}, 1, registers=255),
+            Blocks({"states": 64}, {"channels": 8, "steps": 8}, 1, registers=168),
+            Blocks({"pairs": 2048}, {"channels": 8, "steps": 8}, 1, registers=168),
+            Blocks({}, {"channels": 2, "steps": 8}, 1, registers=168),
         ),
         ANY: (
             Blocks({"pairs": 32_768}, {"channels": 32, "steps": 4}, 1),
@@ -187,6 +251,8 @@ TABLES: Final[Mapping[str, Table]] = {
     "ssd.shared": {
         "sm_90": (
             Blocks({"bytes": 4}, {"channels": 32, "states": 64}, 8, stages=1),
+            Blocks({"states": 256}, {"channels": 32, "states": 128}, 8, stages=1),
+            Blocks({"states": 128}, {"channels": 64, "states": 128}, 8, stages=2),
             Blocks({}, {"channels": 32, "states": 128}, 8, stages=1),
         ),
         ANY: (
@@ -210,8 +276,16 @@ TABLES: Final[Mapping[str, Table]] = {
         ANY: (Blocks({"states": 256}, {"steps": 16}, 8), Blocks({}, {"steps": 32}, 8)),
     },
     "mamba3.emit": {ANY: (Blocks({}, {"steps": 32}, 4),)},
-    # a program has one head of a row. values of its state, padded to powers of two.
+    # a program has one head of a row. values of its state, padded to powers of two; rows of a call.
     "mamba3.step": {
+        "sm_90": (
+            Blocks({"values": 32_768}, {}, 16),
+            Blocks({"values": 16_384}, {}, 8),
+            Blocks({"values": 8192, "rows": 1024}, {}, 2),
+            Blocks({"values": 8192}, {}, 4),
+            Blocks({"values": 4096}, {}, 2),
+            Blocks({}, {}, 1),
+        ),
         ANY: (
             Blocks({"values": 32_768}, {}, 16),
             Blocks({"values": 16_384}, {}, 8),

@@ -73,8 +73,12 @@ def _grid(
 
 
 def _forward(op: Callable[..., Any], given: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """All results, those of a state that has several parts one by one."""
     with torch.no_grad():
-        return tuple(op(**given, implementation="gpu"))
+        results = op(**given, implementation="gpu")
+    return tuple(
+        x for part in results for x in ((part,) if isinstance(part, Tensor) else tuple(part))
+    )
 
 
 def _both(op: Callable[..., Any], given: Mapping[str, Any]) -> tuple[Tensor, ...]:
@@ -188,7 +192,7 @@ def _scans() -> list[Problem]:
     speeds = {speed.name: speed for speed in scan_cases.SPEED}
     forward = {
         "states-64": (
-            {"states": 64},
+            {"states": 64, "pairs": 4096},
             _grid({"channels": (16, 32), "steps": (8,)}, (1,), (None, 128, 168))
             + _grid({"channels": (16,), "steps": (4,)}, (1, 2), (None,)),
         ),
@@ -197,7 +201,7 @@ def _scans() -> list[Problem]:
             _grid({"channels": (2, 4, 8), "steps": (8,)}, (1,), (None, 80, 112, 128)),
         ),
         "wide": (
-            {"pairs": 4096},
+            {"pairs": 2048},
             _grid({"channels": (8, 16, 32), "steps": (8,)}, (1,), (None, 128, 168))
             + _grid({"channels": (8, 16), "steps": (4,)}, (1,), (None,)),
         ),
@@ -209,7 +213,7 @@ def _scans() -> list[Problem]:
     }
     backward = {
         "states-64": (
-            {"states": 64},
+            {"states": 64, "pairs": 4096},
             _grid({"channels": (8, 16), "steps": (4,)}, (1,), (168, 200, 255))
             + _grid({"channels": (16,), "steps": (4,)}, (2,), (128, 168)),
         ),
@@ -219,7 +223,7 @@ def _scans() -> list[Problem]:
             + _grid({"channels": (8,), "steps": (4,)}, (1,), (112, 128, 168)),
         ),
         "wide": (
-            {"pairs": 4096},
+            {"pairs": 2048},
             _grid({"channels": (8, 16), "steps": (4,)}, (1,), (128, 168, 200))
             + _grid({"channels": (8,), "steps": (8,)}, (1,), (200, 255)),
         ),
@@ -282,7 +286,13 @@ def _convolutions() -> list[Problem]:
         Problem(
             kernel=f"conv.{'backward' if both else 'forward'}",
             name=f"{case.B}, {case.T}, {case.D}, K {case.K}",
-            sizes={"time_contiguous": 1, "frames": case.T},
+            sizes={
+                "time_contiguous": 1,
+                "gradient_contiguous": 1,  # the output's is taken to be as the input lies
+                "frames": case.T,
+                "taps": case.K,
+                "pairs": case.B * case.D,
+            },
             rows=backward if both else forward,
             make=partial(_conv, case, both),
             bound=BOTH_BOUND if both else FORWARD_BOUND,
@@ -347,7 +357,7 @@ def _turning() -> list[Problem]:
         Problem(
             kernel="mamba3.step",
             name="1024 x 24 x 64, N 128",
-            sizes={"values": 64 * 128},
+            sizes={"values": 64 * 128, "rows": 1024},
             rows=_grid({}, (1, 2, 8, 16)),
             make=partial(_mamba3_step, 1024),
             bound=FORWARD_BOUND,

@@ -9,6 +9,7 @@ from audiomamba.kernels import blocks
 from audiomamba.kernels.blocks import ANY, TABLES, Blocks, forced, pick_blocks
 
 HERE = torch.device("cpu")
+CONV = {"time_contiguous": 1, "frames": 400, "taps": 4}
 
 
 @pytest.mark.parametrize("kernel", TABLES)
@@ -58,6 +59,33 @@ def test_the_first_row_that_holds_is_taken() -> None:
     assert pick_blocks("conv.forward", HERE, time_contiguous=1, frames=513)["channels"] == 4
     assert pick_blocks("conv.forward", HERE, time_contiguous=1, frames=512)["channels"] == 8
     assert pick_blocks("conv.forward", HERE, time_contiguous=0, frames=513)["channels"] == 64
+
+
+@pytest.mark.parametrize(
+    ("kernel", "sizes", "channels"),
+    [
+        ("scan.forward", {"pairs": 1536, "states": 16}, 2),
+        ("scan.forward", {"pairs": 12_288, "states": 16}, 8),
+        ("scan.forward", {"pairs": 81_920, "states": 16}, 32),
+        ("scan.forward", {"pairs": 4096, "states": 64}, 16),
+        ("scan.forward", {"pairs": 512, "states": 64}, 8),
+        ("scan.forward", {"pairs": 4096, "states": 128}, 8),
+        ("conv.forward", CONV, 2),
+        ("conv.forward", CONV | {"frames": 399}, 8),
+        ("conv.forward", CONV | {"frames": 2048, "taps": 15}, 4),
+        ("conv.backward", CONV | {"gradient_contiguous": 1, "pairs": 40_960}, 1),
+        ("conv.backward", CONV | {"gradient_contiguous": 0, "pairs": 40_960}, 8),
+        ("conv.backward", CONV | {"gradient_contiguous": 1, "pairs": 1536}, 8),
+        ("ssd.shared", {"bytes": 2, "states": 128}, 64),
+        ("ssd.shared", {"bytes": 2, "states": 64}, 32),
+        ("ssd.shared", {"bytes": 4, "states": 128}, 32),
+    ],
+)
+def test_a_row_found_by_search_leaves_other_calls_theirs(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, sizes: dict[str, int], channels: int
+) -> None:
+    monkeypatch.setattr(blocks, "architecture", lambda device: "sm_90")
+    assert pick_blocks(kernel, HERE, **sizes)["channels"] == channels
 
 
 def test_a_row_is_forced_for_a_while() -> None:

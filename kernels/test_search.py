@@ -10,6 +10,7 @@ from torch import Tensor
 from audiomamba.kernels import blocks
 from audiomamba.kernels.blocks import ANY, TABLES, Blocks, pick_blocks
 from audiomamba.kernels.candidates import PROBLEMS, Problem
+from audiomamba.kernels.candidates import _forward as results_of
 from audiomamba.kernels.dispatch import INTERPRETED
 from audiomamba.kernels.norm import norm
 from audiomamba.kernels.offline import Usage
@@ -35,6 +36,15 @@ def test_candidates_are_rows_of_their_kernel(problem: Problem) -> None:
     shipped = pick_blocks(problem.kernel, HERE, **problem.sizes)
     least = shipped.least if problem.least is None else problem.least
     assert replace(shipped, least=least).holds(problem.sizes), "what is found must hold for it"
+
+
+def test_a_state_of_several_parts_is_compared_part_by_part() -> None:
+    y, turns, key = torch.eye(3).unbind()
+
+    def op(implementation: str) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        return y, (turns, key)
+
+    assert torch.equal(torch.stack(results_of(op, {})), torch.eye(3))
 
 
 def fake(*rows: Blocks) -> Problem:

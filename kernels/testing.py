@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiomamba.kernels.blocks import TABLES
+from audiomamba.kernels.blocks import TABLES, Blocks
 from audiomamba.kernels.dispatch import INTERPRETED
 
 __all__ = [
@@ -146,11 +146,15 @@ def judge(op: Op, given: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def table_rows(op: str) -> list[Any]:
-    """For ``parametrize(("kernel", "row"), ...)``: every row shipped for an op's kernels."""
-    return [
-        pytest.param(kernel, row, id=f"{kernel}-{arch}-{i}")
-        for kernel, table in TABLES.items()
-        if kernel.split(".")[0] == op
-        for arch, rows in table.items()
-        for i, row in enumerate(rows)
-    ]
+    """For ``parametrize(("kernel", "row"), ...)``: every row shipped for an op's kernels.
+
+    A row that several architectures have is given once.
+    """
+    found: dict[str, tuple[str, Blocks]] = {}
+    for kernel, table in TABLES.items():
+        if kernel.split(".")[0] == op:
+            for arch, rows in table.items():
+                for i, row in enumerate(rows):
+                    if (kernel, row) not in found.values():
+                        found[f"{kernel}-{arch}-{i}"] = (kernel, row)
+    return [pytest.param(*given, id=name) for name, given in found.items()]

@@ -249,9 +249,21 @@ def step_kernel(
     tl.store(y + i_m * sym + d * syd, z.to(y.dtype.element_ty), mask=inside)
 
 
-def _tile(kernel: str, x: Tensor) -> Blocks:
-    contiguous = int(x.stride(1) < x.stride(2))
-    return pick_blocks(f"conv.{kernel}", x.device, time_contiguous=contiguous, frames=x.shape[1])
+def _tile(kernel: str, x: Tensor, taps: int, gradient: Tensor | None = None) -> Blocks:
+    rows, frames, channels = x.shape
+    return pick_blocks(
+        f"conv.{kernel}",
+        x.device,
+        time_contiguous=_along_time(x),
+        gradient_contiguous=0 if gradient is None else _along_time(gradient),
+        frames=frames,
+        taps=taps,
+        pairs=rows * channels,
+    )
+
+
+def _along_time(x: Tensor) -> int:
+    return int(x.stride(1) < x.stride(2))
 
 
 def _segments(resets: Tensor | None, x: Tensor, reverse: bool) -> Tensor:
@@ -280,7 +292,7 @@ def _forward(
         )
     last = torch.empty((B, K - 1, D), dtype=x.dtype, device=x.device)
     state = x if initial_state is None else initial_state
-    tile = _tile("forward", x)
+    tile = _tile("forward", x, K)
     tiles_d = triton.cdiv(D, tile["channels"])
     tiles_t = triton.cdiv(T, tile["threads_time"] * tile["frames"])
     launch(
@@ -328,7 +340,7 @@ def _backward(
             (weight.new_empty(0) if bias is None else torch.zeros_like(bias)),
             dstate,
         )
-    tile = _tile("backward", x)
+    tile = _tile("backward", x, K, grad_y)
     tiles_d = triton.cdiv(D, tile["channels"])
     tiles_t = triton.cdiv(T, tile["threads_time"] * tile["frames"])
     splits = max(1, min(tiles_t, PROGRAMS * multiprocessors(x.device) // (B * tiles_d)))

@@ -132,6 +132,6 @@ def step_(
                 R=angle.shape[1],
                 PP=PP,
                 NH=NH,
-                **pick_blocks("mamba3.step", x.device, values=2 * PP * NH).settings,
+                **pick_blocks("mamba3.step", x.device, values=2 * PP * NH, rows=rows).settings,
             )
     return out

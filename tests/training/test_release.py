@@ -1,0 +1,72 @@
+"""An export made ready to ship."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from audiomamba.config import to_mapping
+from audiomamba.errors import ConfigError, ModelError
+from audiomamba.models.checkpoint import load_weights, save_weights
+from audiomamba.models.transcriber import Transcriber, TranscriberConfig
+from audiomamba.nn import LayerConfig, StackConfig
+from audiomamba.training.release import main, release
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    stack = StackConfig(width=64, layers=[LayerConfig(dynamics="lti", count=2, state_size=4)])
+    config = TranscriberConfig(stack=stack, inter_layer=0, phone_layer=0, vocabulary=8)
+    folder = tmp_path / "export"
+    save_weights(folder, Transcriber(config).state_dict())
+    described = {"kind": "transcriber", "model": to_mapping(config)}
+    (folder / "config.json").write_text(json.dumps(described))
+    (folder / "pieces.ngram").write_bytes(b"pieces")
+    return folder
+
+
+def test_the_blank_is_cheaper_by_the_penalty_and_nothing_else_moves(
+    export: Path, tmp_path: Path
+) -> None:
+    release(export, tmp_path / "out", storage="float32", blank_penalty=1.5)
+    before, after = load_weights(export), load_weights(tmp_path / "out")
+    moved = after["out.bias"] - before["out.bias"]
+    torch.testing.assert_close(moved, torch.tensor([-1.5] + [0.0] * 7))
+    assert all(torch.equal(before[name], after[name]) for name in before if name != "out.bias")
+
+
+def test_matrices_are_smaller_and_the_other_files_come_along(
+    export: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model-00001.safetensors").write_bytes(b"of an earlier export")
+    (out / "README.md").write_text("its card")
+    main([str(export), str(out)])
+    assert "MB" in capsys.readouterr().out
+    assert sorted(file.name for file in out.iterdir()) == [
+        "README.md", "config.json", "model.safetensors", "pieces.ngram",
+    ]  # fmt: skip
+    assert (out / "model.safetensors").stat().st_size < (
+        0.7 * (export / "model.safetensors").stat().st_size
+    )
+    before, after = load_weights(export), load_weights(out)
+    assert before.keys() == after.keys()
+    for name in before:
+        bound = before[name].abs().max().item() / 127
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=bound)
+
+
+def test_a_folder_is_not_written_over_itself_and_sound_has_no_blank(
+    export: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="itself"):
+        release(export, export)
+    with pytest.raises(ConfigError, match="must be a number"):
+        release(export, tmp_path / "out", blank_penalty=float("nan"))
+    (export / "config.json").write_text('{"kind": "wave"}')
+    with pytest.raises(ModelError, match="no transcriber"):
+        release(export, tmp_path / "out", blank_penalty=1.0)
+    assert not (tmp_path / "out").exists()
