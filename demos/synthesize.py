@@ -1,6 +1,6 @@
 """Speak digits, sample by sample, and draw what was said.
 
-python demos/synthesize.py "three one four" -o pi.wav
+python demos/synthesize.py -o digits.wav        # "three one four" --model ONE_WITH_LABELS
 """
 
 import argparse
@@ -39,8 +39,8 @@ def picture(sound: np.ndarray, rate: int) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Speak digits and draw what was said.")
-    parser.add_argument("words", help='digits in words: "three one four"')
+    parser = argparse.ArgumentParser(description="Speak and draw what was said.")
+    parser.add_argument("words", nargs="?", help='labels: "three one four"; without, 4 s of any')
     parser.add_argument("-o", "--out", help="wav or flac; without it the sound is played")
     parser.add_argument("--model", default="wave-digits")
     parser.add_argument("--speaker")
@@ -48,8 +48,10 @@ if __name__ == "__main__":
     try:
         model = am.load(given.model)
         rate = model.sample_rate
-        words = model.start(labels=given.words.split(), speakers=[given.speaker]).next(rate)
-        sound = np.concatenate([spoken(word, rate // 10) for word in words])
+        seconds, labels = (1, given.words.split()) if given.words else (4, [None])
+        who = given.speaker or next(iter(model.config.speakers), None)
+        made = model.start(labels=labels, speakers=[who]).next(seconds * rate)
+        sound = np.concatenate([spoken(word, rate // 10) for word in made])
         print(picture(sound, rate))
         if given.out:
             soundfile.write(given.out, sound, rate)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 EXAMPLES = """examples:
-  audiomamba generate wave-digits --label seven --seconds 1 -o seven.wav
-  audiomamba generate wave-long --seconds 3600 -o hour.flac
-  audiomamba generate wave-long --seconds 3600 -o hour.flac --resume
+  audiomamba generate wave-digits -o digits.wav
+  audiomamba generate wave-digits --seconds 3600 -o hour.flac
+  audiomamba generate wave-digits --seconds 3600 -o hour.flac --resume
   audiomamba generate wave-digits --speaker fsdd-jackson --seconds 60 -o minute.wav
-  audiomamba generate wave-digits --label one --label two --seconds 1 -o digits.wav
+  audiomamba generate runs/mine/export --label one --label two -o words.wav
 
 Ctrl-C, a crash or a full disk leave whole WAV files and a state beside them (OUT.state, and for
 FLAC the sound so far in OUT.part.wav); --resume goes on to the samples that would have come.
@@ -35,6 +35,7 @@ CHOICES = (
     "label", "speaker", "count", "seed", "temperature", "top_p", "guidance", "prompt", "no_guard",
 )  # fmt: skip
 REPORT_S = 10.0  # from one line to the next where there is no terminal
+WORD_S, SOUND_S = 1.0, 10.0  # made where no length is asked for, with a label and without
 MOST_TOGETHER = 1024  # recordings; a state each
 TOLD = 10  # of the guard's interventions one by one; all are counted
 
@@ -49,7 +50,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("model", metavar="MODEL", help="name or folder")
-    command.add_argument("--seconds", type=float, required=True, help="length of each recording")
+    command.add_argument(
+        "--seconds",
+        type=float,
+        help=f"length of each recording ({WORD_S:g} with a label, else {SOUND_S:g})",
+    )
     command.add_argument("-o", "--out", type=Path, required=True, help="file.wav or file.flac")
     command.add_argument("--resume", action="store_true", help="go on with an unfinished file")
     command.add_argument("--label", action="append", help="what to say; repeat for several files")
@@ -80,6 +85,10 @@ def run(args: argparse.Namespace) -> int:
     from audiomamba.models.loading import load
     from audiomamba.models.wave.synthesizer import Synthesizer
 
+    if args.seconds is None:
+        if args.resume:
+            raise ConfigError("--seconds: --resume wants the length of the whole recording")
+        args.seconds = WORD_S if args.label else SOUND_S
     if not args.seconds > 0:
         raise ConfigError(f"--seconds must be above 0, got {args.seconds:g}")
     model: Any = load(args.model, device=args.device, engine=args.engine)

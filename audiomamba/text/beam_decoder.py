@@ -51,7 +51,7 @@ class BeamDecoder:
         self._blank = float(np.log(beam.blank))
         self._utterances = Utterances(config)
         self._undecided = round(UNDECIDED_S / config.frame_s)
-        self._silence = max(1, round(config.silence_s / config.frame_s))
+        self._silence = self._utterances.shortest_pause
         self._frame = 0  # frames taken
         self._heard = -1  # the last frame of speech
         self._stepped = -1  # the last frame that the search took

@@ -79,6 +79,8 @@ class Utterances:
         self.ended = 0
         # A word is as sure as its worst piece, so less than a frame of speech is.
         self._sure = 2 * float(np.log(max(config.threshold, 1e-9))) - 1e-6
+        # A word is heard so long after it began: only then is the pause before it known to be one.
+        self._unheard = round(config.start_delay_s / config.frame_s)
         self._silence = max(1, round(config.silence_s / config.frame_s))
         self._min_speech = round(config.min_speech_s / config.frame_s)
         self._longest = max(1, round(config.max_utterance_s / config.frame_s))
@@ -90,8 +92,14 @@ class Utterances:
     def is_over(self, first: int, last: int, frame: int) -> bool:
         """Whether the pause from ``last`` up to ``frame`` ends an utterance begun at ``first``."""
         # Twice, not never: CTC writes many a short word ("no") in a single frame.
-        pause = self._silence if last - first >= self._min_speech - 1 else 2 * self._silence
+        times = 1 if last - first >= self._min_speech - 1 else 2
+        pause = self._unheard + times * self._silence
         return self.config.endpointing and frame - last - 1 >= pause
+
+    @property
+    def shortest_pause(self) -> int:
+        """Frames without a piece that any utterance takes to be over."""
+        return self._unheard + self._silence
 
     def is_long(self, first: int, frame: int) -> bool:
         """Whether an utterance begun at ``first`` is closed where the next word begins."""

@@ -26,9 +26,11 @@ def decays(name: str, parameter: Tensor) -> bool:
     """Whether weight decay applies: to matrices and kernels, never to dynamics, norms and biases.
 
     Pulling a decay rate or a step size towards zero would change what a layer remembers, not how
-    large it is.
+    large it is. Nor to what labels and speakers are looked up in: their gradient is so small at
+    first that decay alone decided, and left nothing of them to be heard.
     """
-    return parameter.dim() >= 2 and name.rsplit(".", 1)[-1] not in _DYNAMICS
+    looked_up = name.startswith("conditioning.")
+    return parameter.dim() >= 2 and not looked_up and name.rsplit(".", 1)[-1] not in _DYNAMICS
 
 
 def is_hidden_matrix(name: str, parameter: Tensor) -> bool:

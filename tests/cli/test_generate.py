@@ -45,6 +45,17 @@ def test_a_file_is_made_and_its_seed_fixes_it(
     assert said.out == "" and "a.wav: 0.3 s" in said.err and "x real time" in said.err
 
 
+def test_without_a_length_a_label_gets_a_second_and_sound_ten(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(model, "--label", "no", "-o", tmp_path / "a.wav") == 0
+    assert generate(model, "-o", tmp_path / "b.wav") == 0
+    assert [soundfile.info(tmp_path / f"{n}.wav").duration for n in "ab"] == [1, 10]
+    capsys.readouterr()
+    assert generate(model, "--resume", "-o", tmp_path / "b.wav") == 2
+    assert "--resume wants the length" in capsys.readouterr().err
+
+
 def test_several_are_made_together(model: str, tmp_path: Path) -> None:
     out = tmp_path / "d.flac"
     assert generate(model, "--seconds", 0.1, "-o", out, "--label", "yes", "--label", "no") == 0

@@ -15,6 +15,7 @@ import websockets
 
 from audiomamba.audio import pcm
 from audiomamba.errors import ProtocolError
+from audiomamba.models.registry import SHIPPED
 from audiomamba.models.wave.synthesizer import Synthesizer
 from audiomamba.streaming import protocol
 from audiomamba.streaming.client import hear as hear_client
@@ -181,6 +182,24 @@ def test_the_models_are_listed_with_what_can_be_asked_of_them(server: Server, vo
                     assert first["generator"] == making["generator"]
 
     asyncio.run(run())
+
+
+@pytest.mark.skipif(not (SHIPPED / "wave-digits").is_dir(), reason="wave-digits does not ship")
+def test_a_server_speaks_with_what_ships_and_without_a_setting() -> None:
+    running = Server("engine.slots=1")
+
+    async def run() -> None:
+        parts = hear_client(
+            running.socket_url, voice="fsdd-george", seconds=2.0, seed=1, sample_rate=8000
+        )
+        heard = np.concatenate([block async for block in parts])
+        model = Synthesizer.from_folder(SHIPPED / "wave-digits")
+        made = np.concatenate(list(model.generate(seconds=2.0, speaker="fsdd-george", seed=1)))
+        np.testing.assert_allclose(heard, made, atol=1 / 32768)
+        assert 0.003 < np.sqrt(np.mean(heard**2)) < 0.5
+
+    asyncio.run(run())
+    assert running.stop() == 0
 
 
 def test_a_server_without_a_voice_says_so() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import wave
@@ -158,7 +159,7 @@ sys.stdout.buffer.write(samples.tobytes())
 """
 
 
-@pytest.mark.parametrize(("kind", "mark"), [("txt", "zero one\nfive"), ("srt", "-->")])
+@pytest.mark.parametrize(("kind", "mark"), [("txt", "five\n"), ("srt", "-->")])
 def test_vosk_transcriber_itself_transcribes_a_file(
     server: Server, tmp_path: Path, kind: str, mark: str
 ) -> None:
@@ -170,4 +171,4 @@ def test_vosk_transcriber_itself_transcribes_a_file(
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert mark in done.stdout, done.stderr
-    assert "zero one" in done.stdout and "five" in done.stdout
+    assert re.findall("[a-z]+", done.stdout) == ["zero", "one", "five"]

@@ -178,3 +178,14 @@ def test_a_state_of_another_decoder_is_refused() -> None:
 def test_another_number_of_pieces_is_refused() -> None:
     with pytest.raises(ShapeError, match="512"):
         decoder().feed(np.zeros((1, 5), np.float32))
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_a_pause_is_known_only_when_the_next_word_would_have_been_heard(greedy: bool) -> None:
+    frames = log_probs([*spaced("one two"), *[BLANK] * 10, *spaced("three")])  # 0.4 s and a little
+    counts = []
+    for start_delay_s in (0.0, 0.2):
+        config = DecoderConfig(silence_s=0.4, start_delay_s=start_delay_s, min_speech_s=0.0)
+        reader = CtcDecoder(VOCABULARY, config) if greedy else decoder(config)
+        counts.append(len(finals(reader.feed(frames) + reader.finish())))
+    assert counts == [2, 1]

@@ -16,6 +16,7 @@ Make = Callable[..., Transcriber]
 def test_dynamics_norms_and_biases_never_decay(tiny_model: Make) -> None:
     named = dict(tiny_model().named_parameters())
     decaying = {name for name, p in named.items() if decays(name, p)}
+    assert not decays("conditioning.label.weight", torch.zeros(3, 4))
     kept = {name for name in named if name not in decaying}
     for part in ("A_log", "A_log_real", "A_imag", "log_dt", "D", "C", "bias", "norm.weight"):
         assert any(name.endswith(part) for name in kept), part

@@ -57,7 +57,7 @@ class Minute:
     flatness: float  # geometric over arithmetic mean of it: 1 is white noise, 0 a tone
     bits: float | None = None  # a sample; None without a model
     words_per_min: float | None = None  # that a recogniser hears; None without one
-    expected: float | None = None  # share of them that the model has labels for
+    expected: float | None = None  # share of them that were expected
     commonest: float | None = None  # share of them that is the same word
     interventions: int | None = None  # of the guard; None where it was not made here
 
@@ -78,6 +78,7 @@ def examine(
     model: Synthesizer | None = None,
     hear: Hear | None = None,
     interventions: Sequence[int] | None = None,
+    words: Sequence[str] = (),
     every_s: float = 60.0,
     likelihood_s: float = 4.0,
 ) -> Iterator[Minute]:
@@ -85,10 +86,10 @@ def examine(
 
     Args:
         recording: A file.
-        model: Whose likelihood is measured and whose labels are expected; its rate should be that
-            of the file.
+        model: Whose likelihood is measured; its rate should be that of the file.
         hear: A recogniser.
         interventions: Of the guard, a number a stretch.
+        words: Those that are expected; none: the model's labels.
         every_s: Length of a stretch.
         likelihood_s: Seconds at its end that the model hears.
 
@@ -96,7 +97,7 @@ def examine(
         AudioError: the file cannot be read.
     """
     start = 0.0
-    labels = set() if model is None else set(model.config.labels)
+    expected = set(words or (model.config.labels if model is not None else ()))
     for number, (rate, block) in enumerate(files.stream(recording, every_s)):
         mono: Samples = block.mean(axis=1)
         found: dict[str, Any] = {}
@@ -104,7 +105,7 @@ def examine(
             bits = model.bits(mono[-round(likelihood_s * rate) :])
             found["bits"] = round(float(bits.mean()), 4)
         if hear is not None:
-            found |= _words(hear(mono, rate), 60 * rate / len(mono), labels)
+            found |= _words(hear(mono, rate), 60 * rate / len(mono), expected)
         if interventions is not None:
             found["interventions"] = interventions[number] if number < len(interventions) else 0
         yield Minute(start_s=round(start, 1), **_sound(mono, rate), **found)
@@ -166,13 +167,13 @@ def _resident_mb() -> float:
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
 
-def _words(words: list[str], per_minute: float, labels: set[str]) -> dict[str, Any]:
+def _words(words: list[str], per_minute: float, expected: set[str]) -> dict[str, Any]:
     counts = Counter(words)
     found: dict[str, Any] = {"words_per_min": round(len(words) * per_minute, 1)}
     if words:
         found["commonest"] = round(counts.most_common(1)[0][1] / len(words), 3)
-        if labels:
-            known = sum(count for word, count in counts.items() if word in labels)
+        if expected:
+            known = sum(count for word, count in counts.items() if word in expected)
             found["expected"] = round(known / len(words), 3)
     return found
 
@@ -227,6 +228,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("recording", type=Path)
     parser.add_argument("--model", help="name or folder: measures its likelihood too")
     parser.add_argument("--listen", metavar="MODEL", help="a recogniser, such as listen-en")
+    parser.add_argument(
+        "--expect", nargs="*", default=[], metavar="WORD", help="other than the labels"
+    )
     parser.add_argument("--make", type=float, metavar="SECONDS", help="make the recording first")
     parser.add_argument("--label", help="with --make: what to say")
     parser.add_argument("--speaker", help="with --make: whose voice")
@@ -262,8 +266,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(asdict(memory)), file=sys.stderr, flush=True)
     minutes = []
     for minute in examine(
-        options.recording, model=model, hear=hear, interventions=counts, every_s=options.every_s
-    ):
+        options.recording, model=model, hear=hear, interventions=counts, words=options.expect,
+        every_s=options.every_s,
+    ):  # fmt: skip
         minutes.append(minute)
         print(json.dumps(asdict(minute)), flush=True)
     if options.plot:

@@ -35,12 +35,13 @@ class WaveBatch(NamedTuple):
     counted: Tensor  # (B, T) float32: how much the target counts, 0 to 1
     labels: Tensor  # (B,) int64, NOBODY where not told
     speakers: Tensor  # (B,) int64
+    others: Tensor  # (B,) int64: a label that is wrong, NOBODY where none is told
     fresh: bool
     seconds: float
 
     def tensors(self) -> list[Tensor]:
         """All of it that may lie on the device."""
-        return [self.inputs, self.targets, self.counted, self.labels, self.speakers]
+        return list(self[:6])
 
 
 def compand_on_device(samples: Tensor) -> Tensor:
@@ -87,6 +88,7 @@ class Crops:
         sizes = torch.tensor([len(take.codes) for take in own])
         self._sizes, self._starts = sizes, sizes.cumsum(0) - sizes
         self._labels = numbers([take.label for take in own], labels)
+        self._known_labels = len(labels)
         self._speakers = numbers([take.speaker for take in own], speakers)
         self._levels = torch.from_numpy(expand(np.arange(CLASSES, dtype=np.uint8))).to(device)
         # As often as it holds whole rows, so that long recordings are heard evenly.
@@ -109,7 +111,13 @@ class Crops:
         gain = 10 ** (data.gain_db * (2 * chance[:, 2] - 1) / 20)
         labels = torch.where(chance[:, 3] < data.drop_label, NOBODY, self._labels[rows])
         speakers = torch.where(chance[:, 4] < data.drop_speaker, NOBODY, self._speakers[rows])
-        return self._gather(rows, begin, speed, gain, labels, speakers, part == 0)
+        # Drawn last, so that what else is drawn does not depend on it.
+        others = torch.full_like(labels, NOBODY)
+        if self._known_labels > 1:
+            shift = torch.randint(1, self._known_labels, (B,), generator=draw)
+            others = torch.where(labels < 0, NOBODY, (labels + shift) % self._known_labels)
+        batch = self._gather(rows, begin, speed, gain, labels, speakers, part == 0)
+        return batch._replace(others=others.to(self._device, non_blocking=True))
 
     def _gather(
         self,
@@ -140,7 +148,9 @@ class Crops:
         weight = torch.where(own < sizes[:, None], 1.0, data.tail_weight)
         counted = weight * ((own >= 0) & (own < end[:, None]))
         seconds = data.batch * data.length / self._rate
-        return WaveBatch(codes[:, :-1], codes[:, 1:], counted, labels, speakers, fresh, seconds)
+        return WaveBatch(
+            codes[:, :-1], codes[:, 1:], counted, labels, speakers, labels, fresh, seconds
+        )
 
     def _classes(self, starts: Tensor, sizes: Tensor, place: Tensor) -> Tensor:
         """Classes at ``place (B, n)`` of the recordings, silence outside of them."""

@@ -1,4 +1,4 @@
-"""Bits a sample on recordings that are not trained on."""
+"""Bits a sample on recordings that are not trained on, and whether labels are heard."""
 
 from collections.abc import Sequence
 
@@ -54,6 +54,7 @@ class BitsMeter:
         chosen = windows[:: max(1, -(-len(windows) // most))]
         chosen.sort(key=lambda w: len(w[0].codes) - w[1])
         self.groups: list[str] = []
+        self._labels = len(labels)
         self._batches: list[tuple[Tensor, ...]] = []
         for i in range(0, len(chosen), batch):
             part = chosen[i : i + batch]
@@ -72,8 +73,12 @@ class BitsMeter:
 
     @torch.no_grad()
     def measure(self, model: Wave, weights: dict[str, Tensor], *, bf16: bool) -> dict[str, float]:
-        """Bits a sample: ``all``, and apart where there are both ``known`` and ``new`` speakers."""
-        bits, samples = [], []
+        """Bits a sample: ``all``, and apart where there are both ``known`` and ``new`` speakers.
+
+        ``told`` is no bits but the share of windows with a label that cost less with their own than
+        with another one: a half where labels are not heard, near one where they can be asked for.
+        """
+        bits, samples, told = [], [], []
         training = model.training
         model.eval()
         try:
@@ -82,6 +87,11 @@ class BitsMeter:
                 inside = torch.arange(codes.shape[1], device=codes.device) < sizes[:, None]
                 bits.append((each * inside).sum(1))
                 samples.append(sizes)
+                if self._labels > 1:
+                    others = torch.where(labels < 0, labels, (labels + 1) % self._labels)
+                    wrong = _bits(model, weights, codes, others, speakers, bf16)
+                    dearer = ((wrong - each) * inside).sum(1)
+                    told.append((dearer[labels >= 0] > 0).float())
         finally:
             model.train(training)
         spent, counts = torch.cat(bits).double().cpu(), torch.cat(samples).double().cpu()
@@ -90,6 +100,8 @@ class BitsMeter:
             for group in ("known", "new"):
                 rows = torch.tensor([name == group for name in self.groups])
                 out[group] = float(spent[rows].sum() / counts[rows].sum())
+        if told and len(shares := torch.cat(told)):
+            out["told"] = float(shares.mean())
         return out
 
 

@@ -72,6 +72,11 @@ def test_words_are_counted_and_those_expected_told_apart(recording: Path, tmp_pa
     assert len(drawn.findall(".//{*}polyline")) == 5 + 1 + 2 * 2  # those with a gap are two
 
 
+def test_other_words_than_the_labels_may_be_expected(recording: Path) -> None:
+    minutes = examine(recording, hear=lambda *_: ["six", "sick"], words=["six"], every_s=10.0)
+    assert [minute.expected for minute in minutes] == [0.5]
+
+
 def test_a_recogniser_begins_anew_each_time() -> None:
     hear = hearing(audiomamba.load("listen-en"))
     sound, rate = soundfile.read(RECORDING, dtype="float32")
