@@ -284,10 +284,13 @@ class BeamSearch:
                 longer[i, k] = NEVER
 
     def _mark(self, log_probs: Floats, frame: int) -> None:
-        """Note on the last pieces that they are heard in this frame, where they clearly are."""
-        for node in self.nodes:
+        """Note on the last pieces that they are heard in this frame, where they clearly are.
+
+        After a blank it is not they that are heard, but the same piece anew.
+        """
+        for node, over in zip(self.nodes, self._blank > self._piece, strict=True):
             score = float(log_probs[node.piece])
-            if node is self.root or score < _CLEAR:
+            if node is self.root or over or score < _CLEAR:
                 continue
             if node.score < _CLEAR:  # it was a guess until now
                 node.first = frame

@@ -2,6 +2,7 @@
 
 import json
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -65,6 +66,14 @@ def test_the_model_decides_where_the_sound_does_not() -> None:
     greedy, fused = CtcDecoder(VOCABULARY), decoder()
     assert finals(greedy.feed(frames) + greedy.finish())[0].text == "one dog three"
     assert finals(fused.feed(frames) + fused.finish())[0].text == "one two three"
+
+
+def test_a_word_said_twice_ends_before_it_begins_again() -> None:
+    frames = [*spaced("two"), *[BLANK] * 8, *spaced("two three")]
+    [said] = finals((one := decoder()).feed(log_probs(frames)) + one.finish())
+    assert said.text == "two two three"
+    ends = [(word.end, following.start) for word, following in pairwise(said.words)]
+    assert all(end <= start for end, start in ends) and said.words[0].end < 0.3
 
 
 def test_a_pause_ends_an_utterance_and_the_next_has_another_number() -> None:

@@ -141,12 +141,13 @@ void Beam::merge() {
   for (int p : tried_) column_of_[p] = -1;
 }
 
-// Note on the last pieces that they are heard in this frame, where they clearly are.
+// Note on the last pieces that they are heard in this frame, where they clearly are. After a blank
+// it is not they that are heard, but the same piece anew.
 void Beam::mark(const double* log_probs, int frame) {
   for (const Hypothesis& h : tips_) {
     Heard& node = nodes_[h.node];
     const double score = log_probs[node.piece];
-    if (h.node == root_ || score < CLEAR) continue;
+    if (h.node == root_ || h.blank > h.piece || score < CLEAR) continue;
     if (node.score < CLEAR) node.first = frame;  // it was a guess until now
     node.last = frame;
     node.score = std::max(node.score, score);
