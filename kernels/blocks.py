@@ -8,7 +8,7 @@ no cap on registers, which is NVIDIA's alone, and at most 99 KB of shared memory
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -62,6 +62,18 @@ class Blocks:
 
 Table = Mapping[str, tuple[Blocks, ...]]
 
+_CONV: Final = (
+    Blocks(
+        {"time_contiguous": 1, "frames": 513},
+        {"channels": 4, "threads_time": 32, "frames": 8},
+        4,
+    ),
+    Blocks({"time_contiguous": 1}, {"channels": 8, "threads_time": 16, "frames": 8}, 4),
+    Blocks({}, {"channels": 64, "threads_time": 4, "frames": 8}, 4),
+)
+# Five taps and more were not searched for: they keep the rows for any GPU.
+_CONV_MANY_TAPS: Final = tuple(replace(row, least={**row.least, "taps": 5}) for row in _CONV[:2])
+
 # In each tuple the first row that holds is taken; the last holds always.
 TABLES: Final[Mapping[str, Table]] = {
     # channels, threads along time, and successive frames of a thread; lanes lie along the
@@ -69,46 +81,19 @@ TABLES: Final[Mapping[str, Table]] = {
     # frames and taps of a call, pairs of a row and a channel.
     "conv.forward": {
         "sm_90": (
-            Blocks(
-                {"time_contiguous": 1, "taps": 5, "frames": 513},
-                {"channels": 4, "threads_time": 32, "frames": 8},
-                4,
-            ),
-            Blocks(
-                {"time_contiguous": 1, "taps": 5},
-                {"channels": 8, "threads_time": 16, "frames": 8},
-                4,
-            ),
+            *_CONV_MANY_TAPS,
             Blocks(
                 {"time_contiguous": 1, "frames": 400},
                 {"channels": 2, "threads_time": 128, "frames": 2},
                 2,
             ),
-            Blocks({"time_contiguous": 1}, {"channels": 8, "threads_time": 16, "frames": 8}, 4),
-            Blocks({}, {"channels": 64, "threads_time": 4, "frames": 8}, 4),
+            *_CONV[1:],
         ),
-        ANY: (
-            Blocks(
-                {"time_contiguous": 1, "frames": 513},
-                {"channels": 4, "threads_time": 32, "frames": 8},
-                4,
-            ),
-            Blocks({"time_contiguous": 1}, {"channels": 8, "threads_time": 16, "frames": 8}, 4),
-            Blocks({}, {"channels": 64, "threads_time": 4, "frames": 8}, 4),
-        ),
+        ANY: _CONV,
     },
     "conv.backward": {
         "sm_90": (
-            Blocks(
-                {"time_contiguous": 1, "taps": 5, "frames": 513},
-                {"channels": 4, "threads_time": 32, "frames": 8},
-                4,
-            ),
-            Blocks(
-                {"time_contiguous": 1, "taps": 5},
-                {"channels": 8, "threads_time": 16, "frames": 8},
-                4,
-            ),
+            *_CONV_MANY_TAPS,
             Blocks(  # one warp, and time is not cut: only where pairs fill the GPU
                 {
                     "time_contiguous": 1,
@@ -119,23 +104,9 @@ TABLES: Final[Mapping[str, Table]] = {
                 {"channels": 1, "threads_time": 32, "frames": 8},
                 1,
             ),
-            Blocks(
-                {"time_contiguous": 1, "frames": 513},
-                {"channels": 4, "threads_time": 32, "frames": 8},
-                4,
-            ),
-            Blocks({"time_contiguous": 1}, {"channels": 8, "threads_time": 16, "frames": 8}, 4),
-            Blocks({}, {"channels": 64, "threads_time": 4, "frames": 8}, 4),
+            *_CONV,
         ),
-        ANY: (
-            Blocks(
-                {"time_contiguous": 1, "frames": 513},
-                {"channels": 4, "threads_time": 32, "frames": 8},
-                4,
-            ),
-            Blocks({"time_contiguous": 1}, {"channels": 8, "threads_time": 16, "frames": 8}, 4),
-            Blocks({}, {"channels": 64, "threads_time": 4, "frames": 8}, 4),
-        ),
+        ANY: _CONV,
     },
     # channels of a row.
     "conv.step": {ANY: (Blocks({}, {"channels": 256}, 2),)},

@@ -5,8 +5,8 @@
 Matrices become int8; the other files are taken along. A transcriber that was taught by two views
 of each row (``train.loss.consistency``) spreads its probability, so that the blank wins frames in
 which several pieces together are likelier, and words are left out. ``--blank-penalty`` takes so
-many nats from the blank's bias: a constant that ships in the weights, since greedy reading and the
-beam want it alike. What is fitted to a checkpoint (times, confidences, the language model's
+many nats from the blank's bias: a constant that ships in the weights, so that every decoder and
+engine has it. What is fitted to a checkpoint (times, confidences, the language model's
 weight) is fitted after it.
 """
 
@@ -19,10 +19,10 @@ from pathlib import Path
 from audiomamba.errors import ConfigError, ModelError
 from audiomamba.models.checkpoint import Storage, load_weights, save_weights
 from audiomamba.models.checkpoint_files import read_config
+from audiomamba.text.vocabulary import BLANK
 
 __all__ = ["main", "release"]
 
-_BLANK = 0
 _BIAS = "out.bias"
 
 
@@ -51,7 +51,7 @@ def release(
         if kind != "transcriber":
             raise ModelError(f"release: {source} is no transcriber, it has no blank")
         weights[_BIAS] = weights[_BIAS].clone()
-        weights[_BIAS][_BLANK] -= blank_penalty
+        weights[_BIAS][BLANK] -= blank_penalty
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("model*"):
         old.unlink()
