@@ -21,6 +21,7 @@ class BatchConfig:
     real_from: int = 0
     real_until: int = 0
     source_weights: dict[str, float] = field(default_factory=dict)  # beside the default of 1
+    source_power: float = 0.5  # of a real source's length, which it counts by; 1 = every hour alike
     noise_rows: float = 0.03  # rows without speech
 
     speed_share: float = 0.7  # utterances played faster or slower
@@ -49,7 +50,8 @@ class BatchConfig:
         if not 0.5 <= self.slowest <= 1 <= self.fastest <= 2:
             raise ConfigError("batches: wants 0.5 <= slowest <= 1 <= fastest <= 2")
         for name in (
-            "real_share", "real_share_start", "noise_rows", "speed_share", "hidden_share",
+            "real_share", "real_share_start", "source_power", "noise_rows", "speed_share",
+            "hidden_share",
         ):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"batches.{name} must be in 0..1, got {getattr(self, name)}")

@@ -175,14 +175,14 @@ class Batches:
     def _weights(self, step: int) -> NDArray[np.float64]:
         """Share of the audio for each group.
 
-        Real sources count by the square root of their length, so that a large one does not drown
-        the others; synthetic ones, which can be made at will, by their length.
+        Real sources count by a power of their length, so that a large one does not drown the
+        others; synthetic ones, which can be made at will, by their length.
         """
         groups = self.pool.groups
         real = np.array([group.real for group in groups])
         seconds = np.array([group.seconds for group in groups])
         own = np.array([self.config.source_weights.get(group.name, 1.0) for group in groups])
-        weights = own * np.where(real, np.sqrt(seconds), seconds)
+        weights = own * np.where(real, seconds**self.config.source_power, seconds)
         share = self.config.real_share_at(step)
         for kind, part in ((real, share), (~real, 1.0 - share)):
             total = weights[kind].sum()
