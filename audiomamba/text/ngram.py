@@ -108,7 +108,7 @@ class NgramModel:
             raise ModelError("language model: brothers are not in order")
         # Of node 1 first: nothing leads to the root, and as all pieces follow it, nobody leaves it.
         self._log_probs, self._backoffs = trie.log_probs, trie.backoffs
-        self._has_children = counts > 0
+        self._has_children = np.packbits(counts > 0, bitorder="little")
         self._suffix = self._suffixes(parents, counts)
         self.start = int(self._contexts(np.array([self._child(0, BOUNDARY)]))[0])
         """The context at the start of an utterance."""
@@ -231,15 +231,27 @@ class NgramModel:
     def _contexts(self, nodes: NDArray[np.intp]) -> NDArray[np.intp]:
         """The longest suffix of each n-gram that something is known to follow."""
         at = nodes.copy()
-        dead = np.flatnonzero(~self._has_children[at])
+        dead = np.flatnonzero(self._ends(at))
         while len(dead):
             at[dead] = self._suffix[at[dead]]
-            dead = dead[~self._has_children[at[dead]]]
+            dead = dead[self._ends(at[dead])]
         return at
+
+    def _ends(self, nodes: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Whether nothing is known to follow."""
+        bits = self._has_children[nodes >> 3] >> (nodes & 7).astype(np.uint8)
+        dead: NDArray[np.bool_] = (bits & 1) == 0
+        return dead
 
     def _suffixes(self, parents: Numbers, counts: NDArray[np.uint16]) -> Numbers:
         """The longest n-gram there is that ends as each one does; of a unigram it is the root."""
         suffix = np.zeros(len(parents) + 1, parents.dtype)
+        if native.why_not() is None:
+            wide = int(suffix.itemsize == 8)
+            native.library().am_ngrams_link(
+                self._keys.ctypes.data, len(self._keys), wide, self.vocabulary, suffix.ctypes.data
+            )
+            return suffix
         # First child of each node, and the number after the last.
         first = np.concatenate([[1], 1 + np.cumsum(counts, dtype=parents.dtype)])
         begin, end = 1, self.vocabulary + 1

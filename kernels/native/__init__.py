@@ -208,6 +208,14 @@ def library() -> ctypes.CDLL:
 def _type_beam(lib: ctypes.CDLL) -> None:
     beam, ints = ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)
     heard, hypotheses = ctypes.POINTER(Heard), ctypes.POINTER(Hypothesis)
+    lib.am_ngrams_link.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_longlong,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_void_p,
+    ]
+    lib.am_ngrams_link.restype = None
     lib.am_beam_new.argtypes = [
         ctypes.POINTER(Ngrams),
         ctypes.POINTER(BeamWidths),

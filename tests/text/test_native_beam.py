@@ -24,6 +24,23 @@ def large_model() -> NgramModel:
 
 
 @BUILT
+def test_the_native_library_links_ngrams_as_numpy_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    trie = large_model().trie
+    linked = NgramModel(trie)
+    monkeypatch.setattr(native, "why_not", lambda: "not asked")
+    alone = NgramModel(trie)
+    assert alone.start == linked.start
+    draw = np.random.default_rng(5)
+    contexts = [np.full(500, alone.start)] * 2
+    for _ in range(8):
+        pieces = draw.integers(1, 40, 500)
+        results = [m.score(c, pieces) for m, c in zip((alone, linked), contexts, strict=True)]
+        np.testing.assert_array_equal(results[0][0], results[1][0])
+        contexts = [after for _, after in results]
+        np.testing.assert_array_equal(*contexts)
+
+
+@BUILT
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("coded", [False, True])
 def test_the_native_search_is_the_one_in_python_to_the_bit(

@@ -91,11 +91,14 @@ void am_wave_draw(am_model* model, const am_sampling* how, unsigned char* last, 
    values are looked up by them: 256 of them. */
 typedef struct {
   const void *keys, *suffixes; /* int64 where `wide`, else int32 */
-  const unsigned char *has_children, *log_prob_codes, *backoff_codes; /* codes may be NULL */
+  const unsigned char *has_children, *log_prob_codes, *backoff_codes; /* bits; codes may be NULL */
   const float *log_probs, *backoffs;
   long long nodes, start;
   int wide, vocabulary;
 } am_ngrams;
+
+/* Fills suffixes (nodes + 1) of a model's keys (nodes), all int64 where `wide`, else int32. */
+void am_ngrams_link(const void* keys, long long nodes, int wide, int vocabulary, void* suffixes);
 
 typedef struct {
   double weight, word_bonus, piece_margin, margin;

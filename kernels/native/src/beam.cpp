@@ -258,6 +258,14 @@ struct am_beam {
 
 extern "C" {
 
+void am_ngrams_link(const void* keys, long long nodes, int wide, int vocabulary, void* suffixes) {
+  if (wide) {
+    link_ngrams(static_cast<const int64_t*>(keys), nodes, vocabulary, static_cast<int64_t*>(suffixes));
+  } else {
+    link_ngrams(static_cast<const int32_t*>(keys), nodes, vocabulary, static_cast<int32_t*>(suffixes));
+  }
+}
+
 am_beam* am_beam_new(const am_ngrams* model, const am_beam_config* config, const double* starts) {
   return new am_beam{Beam(*model, *config, starts)};
 }
