@@ -1,6 +1,6 @@
 """Speak digits, sample by sample, and draw what was said.
 
-python demos/synthesize.py -o digits.wav        # "three one four" --model ONE_WITH_LABELS
+python demos/synthesize.py -o digits.wav        # "three one four" -o pi.wav, if it knows labels
 """
 
 import argparse
@@ -48,10 +48,11 @@ if __name__ == "__main__":
     try:
         model = am.load(given.model)
         rate = model.sample_rate
-        seconds, labels = (1, given.words.split()) if given.words else (4, [None])
         who = given.speaker or next(iter(model.config.speakers), None)
-        made = model.start(labels=labels, speakers=[who]).next(seconds * rate)
-        sound = np.concatenate([spoken(word, rate // 10) for word in made])
+        labels = [given.words] if model.config.label_states > 1 else (given.words or "").split()
+        made = model.start(labels=labels or [None], speakers=[who])
+        sounds = made.next(made.planned[0] or (1 if given.words else 4) * rate)
+        sound = np.concatenate([spoken(word, rate // 10) for word in sounds])
         print(picture(sound, rate))
         if given.out:
             soundfile.write(given.out, sound, rate)

@@ -5,14 +5,14 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audiomamba.models.wave.recording import Recording
-    from audiomamba.models.wave.synthesizer import Synthesizer
+    from audiomamba.models.wave.synthesizer import Generation, Synthesizer
 
 __all__ = ["add_parser"]
 
@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   audiomamba generate wave-digits --seconds 3600 -o hour.flac
   audiomamba generate wave-digits --seconds 3600 -o hour.flac --resume
   audiomamba generate wave-digits --speaker fsdd-jackson --seconds 60 -o minute.wav
+  audiomamba generate runs/mine/export --label three one four -o pi.wav
   audiomamba generate runs/mine/export --label one --label two -o words.wav
 
 Ctrl-C, a crash or a full disk leave whole WAV files and a state beside them (OUT.state, and for
@@ -53,11 +54,17 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     command.add_argument(
         "--seconds",
         type=float,
-        help=f"length of each recording ({WORD_S:g} with a label, else {SOUND_S:g})",
+        help=f"length of each recording (until its labels are said; {WORD_S:g} of a model that "
+        f"cannot tell, {SOUND_S:g} without a label)",
     )
     command.add_argument("-o", "--out", type=Path, required=True, help="file.wav or file.flac")
     command.add_argument("--resume", action="store_true", help="go on with an unfinished file")
-    command.add_argument("--label", action="append", help="what to say; repeat for several files")
+    command.add_argument(
+        "--label",
+        action="append",
+        nargs="+",
+        help="what to say, one word after another; repeat for several files",
+    )
     command.add_argument("--speaker", action="append", help="whose voice; repeat likewise")
     command.add_argument("--count", type=int, help="how many recordings, made together")
     command.add_argument("--seed", type=int, help="the same seed gives the same sound (0)")
@@ -85,38 +92,64 @@ def run(args: argparse.Namespace) -> int:
     from audiomamba.models.loading import load
     from audiomamba.models.wave.synthesizer import Synthesizer
 
-    if args.seconds is None:
-        if args.resume:
-            raise ConfigError("--seconds: --resume wants the length of the whole recording")
-        args.seconds = WORD_S if args.label else SOUND_S
-    if not args.seconds > 0:
+    if args.seconds is not None and not args.seconds > 0:
         raise ConfigError(f"--seconds must be above 0, got {args.seconds:g}")
     model: Any = load(args.model, device=args.device, engine=args.engine)
     if not isinstance(model, Synthesizer):
         raise ModelError(f"{args.model}: transcribes, it does not make sound")
-    samples = round(args.seconds * model.sample_rate)
-    if samples > MOST_SAMPLES:
-        most = MOST_SAMPLES / model.sample_rate
-        raise ConfigError(f"--seconds: a file holds {most:.0f} s at most at {model.sample_rate} Hz")
-    return _make(args, _begin(args, model), samples)
+
+    def samples_of(generation: "Generation") -> int:
+        if args.seconds is None:
+            args.seconds = _usual_seconds(args, generation, model.sample_rate)
+        samples: int = round(args.seconds * model.sample_rate)
+        if samples > MOST_SAMPLES:
+            most = MOST_SAMPLES / model.sample_rate
+            raise ConfigError(
+                f"--seconds: a file holds {most:.0f} s at most at {model.sample_rate} Hz"
+            )
+        return samples
+
+    recording, samples = _begin(args, model, samples_of)
+    return _make(args, recording, samples)
 
 
-def _begin(args: argparse.Namespace, model: "Synthesizer") -> "Recording":
+def _usual_seconds(args: argparse.Namespace, generation: "Generation", rate: int) -> float:
+    """Of the longest recording until its words are said; else what is usual."""
+    from audiomamba.errors import ConfigError
+
+    if all(generation.planned):
+        return max(generation.planned) / rate
+    if args.resume:
+        raise ConfigError("--seconds: --resume wants the length of the whole recording")
+    return WORD_S if args.label else SOUND_S
+
+
+def _begin(
+    args: argparse.Namespace, model: "Synthesizer", samples_of: "Callable[[Generation], int]"
+) -> "tuple[Recording, int]":
     from audiomamba.audio import files
     from audiomamba.errors import ConfigError
-    from audiomamba.models.wave.recording import Recording, output_files, state_file
+    from audiomamba.models.wave.recording import (
+        Recording,
+        output_files,
+        saved_generation,
+        state_file,
+    )
 
     if args.resume:
         given = [name for name in CHOICES if getattr(args, name) is not None]
         if given:
             option = "--" + given[0].replace("_", "-")
             raise ConfigError(f"{option}: --resume goes on with what the recording began with")
-        return Recording.resume(model, args.out)
+        generation = saved_generation(model, args.out)
+        samples = samples_of(generation)  # before any file is touched
+        return Recording(generation, args.out, model.sample_rate), samples
     if state_file(args.out).exists():
         raise ConfigError(
             f"{args.out}: is unfinished; go on with --resume, or remove {state_file(args.out)}"
         )
-    labels, speakers = args.label or [None], args.speaker or [None]
+    labels: list[str | None] = [" ".join(words) for words in args.label or []] or [None]
+    speakers = args.speaker or [None]
     streams = max(len(labels), len(speakers)) if args.count is None else args.count
     if not 1 <= streams <= MOST_TOGETHER:
         raise ConfigError(f"--count must be in 1..{MOST_TOGETHER}, got {streams}")
@@ -139,8 +172,9 @@ def _begin(args: argparse.Namespace, model: "Synthesizer") -> "Recording":
         guard=not args.no_guard,
         **sampling,
     )
-    _warn_of_a_small_disk(args, streams * args.seconds * model.sample_rate)
-    return Recording(generation, args.out, model.sample_rate)
+    samples = samples_of(generation)
+    _warn_of_a_small_disk(args, streams * samples)
+    return Recording(generation, args.out, model.sample_rate), samples
 
 
 def _warn_of_a_small_disk(args: argparse.Namespace, samples: float) -> None:

@@ -52,8 +52,10 @@ def test_without_a_length_a_label_gets_a_second_and_sound_ten(
     assert generate(model, "-o", tmp_path / "b.wav") == 0
     assert [soundfile.info(tmp_path / f"{n}.wav").duration for n in "ab"] == [1, 10]
     capsys.readouterr()
+    (tmp_path / "b.wav.state").write_bytes(audiomamba.load(model).start().save())
     assert generate(model, "--resume", "-o", tmp_path / "b.wav") == 2
     assert "--resume wants the length" in capsys.readouterr().err
+    assert soundfile.info(tmp_path / "b.wav").duration == 10
 
 
 def test_several_are_made_together(model: str, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class ConditionedBlock:
     width: int
     layer: LayerConfig
     column: int  # of the condition, where its gains begin
+    number: int  # of its gains, after the offset of the embedding
 
 
 @dataclass(kw_only=True, slots=True)
@@ -56,6 +57,7 @@ class WaveConfig:
     pools: list[int] = field(default_factory=lambda: [4, 4])  # frames to one of the next stage
     stages: list[StageConfig] = field(default_factory=_live)  # from the samples inwards
     labels: list[str] = field(default_factory=list)  # what can be asked for; none: unconditional
+    label_states: int = 1  # parts of a spoken word, one after another; 1: a label for all of it
     speakers: list[str] = field(default_factory=list)
     condition_width: int = 32  # of a label's and a speaker's vector
     dropout: float = 0.0
@@ -74,6 +76,8 @@ class WaveConfig:
             raise ConfigError(f"wave: pools {self.pools} make a period beyond 2^20 samples")
         if not 4_000 <= self.sample_rate <= 192_000:
             raise ConfigError(f"wave: sample_rate must be 4000 to 192000, got {self.sample_rate}")
+        if not 1 <= self.label_states <= 256:
+            raise ConfigError(f"wave: label_states must be 1 to 256, got {self.label_states}")
         for name in ("labels", "speakers"):
             names = getattr(self, name)
             if len(set(names)) != len(names):
@@ -85,16 +89,26 @@ class WaveConfig:
         return math.prod(self.pools)
 
     @property
+    def label_rows(self) -> int:
+        """Rows of the table of labels: ``label * label_states + part``."""
+        return len(self.labels) * self.label_states
+
+    @property
     def is_conditional(self) -> bool:
         """Whether there is anything to ask for."""
         return bool(self.labels or self.speakers)
 
     @property
+    def condition_widths(self) -> list[int]:
+        """What a condition falls into: the offset of the samples' embedding, a gain a block."""
+        if not self.is_conditional:
+            return []
+        return [self.stages[0].width, *(block.width for block in self.blocks())]
+
+    @property
     def condition_size(self) -> int:
         """Numbers that a condition makes: an offset of the samples' embedding, gains of blocks."""
-        if not self.is_conditional:
-            return 0
-        return self.stages[0].width + sum(block.width for block in self.blocks())
+        return sum(self.condition_widths)
 
     def blocks(self) -> list[ConditionedBlock]:
         """All blocks in the order in which a sample passes them."""
@@ -103,8 +117,8 @@ class WaveConfig:
         for _, width, _ in places:
             starts.append(starts[-1] + width)
         return [
-            ConditionedBlock(prefix, width, layer, start)
-            for (prefix, width, layer), start in zip(places, starts, strict=False)
+            ConditionedBlock(prefix, width, layer, starts[number], number)
+            for number, (prefix, width, layer) in enumerate(places)
         ]
 
     def _places(self) -> Iterator[tuple[str, int, LayerConfig]]:

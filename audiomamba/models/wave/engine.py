@@ -16,12 +16,13 @@ from audiomamba.models.native_weights import DYNAMICS
 from audiomamba.models.wave.config import WaveConfig
 from audiomamba.models.wave.sampling import Sampling
 
-__all__ = ["Codes", "EngineName", "WaveEngine", "load_engine", "native_lacks"]
+__all__ = ["Codes", "EngineName", "Ids", "WaveEngine", "load_engine", "native_lacks"]
 
 EngineName = Literal["auto", "native", "torch"]
 Codes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Seeds = NDArray[np.uint64]
+Ids = Sequence[int]
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,16 @@ class WaveEngine(Protocol):
 
     def begin(self, labels: Sequence[int], speakers: Sequence[int]) -> Any:
         """The state before the first sample of a stream an entry; -1 asks for nobody."""
+
+    def tell(self, state: Any, rows: NDArray[np.intp], labels: Ids, speakers: Ids) -> None:
+        """Ask some streams for something else from the next sample on.
+
+        Args:
+            state: Of M streams.
+            rows: Which of them, ``(m,)``.
+            labels: Rows of the table of labels, ``(m,)``; -1 asks for nobody.
+            speakers: Likewise.
+        """
 
     def feed(self, state: Any, codes: Codes) -> None:
         """Take ``codes (M, n)`` as what was heard."""

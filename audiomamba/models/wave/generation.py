@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from audiomamba.audio.mulaw import SILENCE, expand
 from audiomamba.config import from_mapping
 from audiomamba.errors import ConfigError, ShapeError, StateError
+from audiomamba.models.wave.config import WaveConfig
 from audiomamba.models.wave.engine import WaveEngine
 from audiomamba.models.wave.guard import COOLER, ENDLESS, Incident, Verdict
 from audiomamba.models.wave.sampling import Sampling, other_seed
 from audiomamba.models.wave.saving import pack, part, unpack
+from audiomamba.models.wave.schedule import Schedule, dumped, restored
 from audiomamba.models.wave.watch import Watch
 
 __all__ = ["Generation"]
@@ -44,15 +46,22 @@ class Generation:
         position: int = 0,
         *,
         watch: Watch | None = None,
+        schedules: Sequence[Schedule] = (),
     ) -> None:
         self._engine, self._state, self._seeds, self._last = engine, state, seeds, last
         self.sampling = sampling
         self.streams = len(seeds)
         self.position = position
         self._watch = watch
+        self._schedules = list(schedules)  # of each stream, or none at all
         if watch is not None and watch.back is None:
             watch.back = engine.take(state, self._rows(np.arange(self.streams)))
             watch.back_last[:] = last
+
+    @property
+    def planned(self) -> list[int]:
+        """Samples of each until all of its words are said; 0 of one that has no end."""
+        return [own.samples for own in self._schedules] or [0] * self.streams
 
     @property
     def state_bytes(self) -> int:
@@ -132,18 +141,25 @@ class Generation:
             back = self._engine.dump(self._watch.back)
             arrays |= {f"back.{name}": array for name, array in back.items()}
             arrays |= {f"watch.{name}": array for name, array in self._watch.dump().items()}
+        if self._schedules:
+            arrays |= {f"plan.{name}": array for name, array in dumped(self._schedules).items()}
         arrays |= {"seeds": self._seeds.view(np.int64), "last": self._last}
         return pack(arrays, self._engine.identity, about)
 
     @classmethod
     def restore(
-        cls, saved: bytes, engine: WaveEngine, watch: Callable[[NDArray[np.int64]], Watch]
+        cls,
+        saved: bytes,
+        engine: WaveEngine,
+        config: WaveConfig,
+        watch: Callable[[NDArray[np.int64]], Watch],
     ) -> "Generation":
         """Go on with what :meth:`save` saved.
 
         Args:
             saved: The bytes.
             engine: That of the model.
+            config: The model's.
             watch: Makes an empty watch over streams of which these ids were asked for.
 
         Raises:
@@ -159,6 +175,10 @@ class Generation:
                 arrays["last"].copy(),
                 int(about["position"]),
             )
+            if plan := part(arrays, "plan."):
+                made._schedules = restored(plan, config)
+                if len(made._schedules) != made.streams:
+                    raise ValueError(f"{len(made._schedules)} schedules of {made.streams} streams")
             if "counts" in about:
                 own = part(arrays, "watch.")
                 made._watch = watch(own["asked"])
@@ -203,7 +223,9 @@ class Generation:
         if cooling := int(watch.guard.cooling[stream]):
             how = replace(how, temperature=how.temperature * COOLER**cooling)
         part, last = self._engine.take(self._state, self._rows(own)), self._last[own]
-        codes = self._engine.draw(part, last, how, self._seeds[own], self._drawn[own], watch.block)
+        asked = self._schedules[stream : stream + 1]
+        seeds, first = self._seeds[own], self._drawn[own]
+        codes = _draw(self._engine, part, last, how, seeds, first, watch.block, asked)
         self._engine.put(self._state, self._rows(own), part)
         self._last[own] = last
         return codes
@@ -292,6 +314,8 @@ class Generation:
     def _begin_anew(self, stream: int) -> None:
         watch, own = _watched(self), np.array([stream])
         label, speaker = (int(number) for number in watch.asked[stream])
+        if self._schedules:  # says what is asked for when the next sample is drawn
+            label = -1
         nobody = [-1] * (len(self._rows(own)) - 1)
         fresh = self._engine.begin([label, *nobody], [speaker, *nobody])
         if self.phase:  # rows in step with each other stay so
@@ -315,7 +339,9 @@ def _draw_jointly(made: Sequence[Generation], samples: int) -> list[Codes]:
     how, engine = made[0].sampling, made[0]._engine
     if len(made) == 1:
         one = made[0]
-        drawn = engine.draw(one._state, one._last, how, one._seeds, one._drawn, samples)
+        drawn = _draw(
+            engine, one._state, one._last, how, one._seeds, one._drawn, samples, one._schedules
+        )
         if one._watch is None:
             one.position += samples
         return [drawn]
@@ -331,7 +357,8 @@ def _draw_jointly(made: Sequence[Generation], samples: int) -> list[Codes]:
     last = np.concatenate([one._last for one in made])
     first = np.concatenate([one._drawn for one in made])
     seeds = np.concatenate([one._seeds for one in made])
-    codes = engine.draw(state, last, how, seeds, first, samples)
+    asked = [own for one in made for own in one._schedules]
+    codes = _draw(engine, state, last, how, seeds, first, samples, asked)
     after, at = _halves(engine.dump(state), halves), 0
     parts = []
     for one in made:
@@ -348,6 +375,40 @@ def _draw_jointly(made: Sequence[Generation], samples: int) -> list[Codes]:
         parts.append(codes[own])
         at += one.streams
     return parts
+
+
+def _draw(
+    engine: WaveEngine,
+    state: Any,
+    last: Codes,
+    how: Sampling,
+    seeds: NDArray[np.uint64],
+    first: NDArray[np.int64],
+    samples: int,
+    schedules: Sequence[Schedule],
+) -> Codes:
+    """The engine's ``draw``, cut where a stream's schedule asks for something else.
+
+    What is asked for is told anew with every call: it is a function of the place alone, whatever
+    state a stream was taken back to.
+    """
+    if not schedules:
+        return engine.draw(state, last, how, seeds, first, samples)
+    parts: list[Codes] = []
+    told: list[int | None] = [None] * len(schedules)
+    done = 0
+    while done < samples or not parts:
+        places = [int(at) + done for at in first]
+        rows = [own.at(place) for own, place in zip(schedules, places, strict=True)]
+        fresh = [i for i, row in enumerate(rows) if row != told[i]]
+        speakers = [schedules[i].speaker for i in fresh]
+        engine.tell(state, np.array(fresh, np.intp), [rows[i] for i in fresh], speakers)
+        told[:] = rows
+        left = [own.left(place) for own, place in zip(schedules, places, strict=True)]
+        piece = min([samples - done, *(until for until in left if until is not None)])
+        parts.append(engine.draw(state, last, how, seeds, first + done, piece))
+        done += piece
+    return np.concatenate(parts, 1) if len(parts) > 1 else parts[0]
 
 
 def _halves(arrays: dict[str, NDArray[Any]], halves: int) -> list[dict[str, NDArray[Any]]]:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from audiomamba.audio.mulaw import CLASSES
+from audiomamba.errors import ShapeError
 from audiomamba.models.wave.config import WaveConfig
-from audiomamba.models.wave.rates import Rate, RateState
+from audiomamba.models.wave.rates import Gains, Rate, RateState, spread
 from audiomamba.nn import Norm, gather, map_state, scatter_
 
 __all__ = ["NOBODY", "Wave", "WaveState"]
@@ -32,14 +33,15 @@ class Conditioning(nn.Module):
     def __init__(self, config: WaveConfig) -> None:
         super().__init__()
         width = config.condition_width
-        self.label = nn.Embedding(max(1, len(config.labels)), width)
+        self.label = nn.Embedding(max(1, config.label_rows), width)
         self.speaker = nn.Embedding(max(1, len(config.speakers)), width)
         self.out = nn.Linear(width, config.condition_size, bias=False)
         nn.init.normal_(self.out.weight, std=0.02)
 
     def forward(self, labels: Tensor, speakers: Tensor) -> Tensor:
-        vector = self.label(labels.clamp(min=0)) * (labels >= 0)[:, None]
-        vector = vector + self.speaker(speakers.clamp(min=0)) * (speakers >= 0)[:, None]
+        vector = self.label(labels.clamp(min=0)) * (labels >= 0)[..., None]
+        speaker = self.speaker(speakers.clamp(min=0)) * (speakers >= 0)[:, None]
+        vector = vector + (speaker if labels.dim() == 1 else speaker[:, None])
         return self.out(vector).float()  # type: ignore[no-any-return]
 
 
@@ -72,9 +74,13 @@ class Wave(nn.Module):
         )
 
     def condition(self, labels: Tensor, speakers: Tensor) -> Tensor:
-        """Conditions ``(B, condition_size)`` of ids ``(B,)`` int64, ``NOBODY`` for none."""
+        """Conditions ``(B, condition_size)`` of ids ``(B,)`` int64, ``NOBODY`` for none.
+
+        ``labels`` are rows of the table of labels (``config.label_rows``). Of ``(B, N)``, one a
+        period, the conditions are ``(B, N, condition_size)``.
+        """
         if not self.config.is_conditional:
-            return torch.zeros(len(labels), 0, device=labels.device)
+            return torch.zeros(*labels.shape, 0, device=labels.device)
         return self.conditioning(labels, speakers)  # type: ignore[no-any-return]
 
     def forward(
@@ -90,7 +96,9 @@ class Wave(nn.Module):
         Args:
             codes: Classes of samples.
             state: Before them; None at the start.
-            condition: ``(B, condition_size)`` from now on; None keeps what the state has.
+            condition: ``(B, condition_size)`` from now on; None keeps what the state has. Or ``(B,
+                N, condition_size)``, one for each of the N periods that ``codes`` reach into: a
+                condition changes where a period of the pools begins.
             position: Samples since the start, modulo the period, where the caller knows that all
                 rows are there; None asks the state, which waits for the device.
         """
@@ -117,7 +125,9 @@ class Wave(nn.Module):
             return logits
         position = self._places(pool.position[slots])
         condition = pool.condition[slots] if self.config.is_conditional else None
-        x = self._embed(codes, None if condition is None else condition[:, None])[:, 0]
+        x = self.embedding(codes)[:, 0]
+        if condition is not None:
+            x = x + condition[:, : x.shape[-1]]
         x, residual = self.net.step_(x, pool.net, slots, condition, position, whole)
         after = (position + 1) % self.config.period
         pool.position[slots] = after[:, None].to(pool.position.dtype)
@@ -131,16 +141,35 @@ class Wave(nn.Module):
         self, codes: Tensor, state: WaveState | None, condition: Tensor | None, position: int
     ) -> tuple[Tensor, WaveState]:
         B, T = codes.shape
-        if condition is None and state is not None and self.config.is_conditional:
-            condition = state.condition
-        elif not self.config.is_conditional:
-            condition = None
-        x = self._embed(codes, None if condition is None else condition[:, None])
-        x, residual, net = self.net(x, None if state is None else state.net, condition, position)
+        offset, gains, last = self._conditioned(state, condition, position, B, T)
+        x = self.embedding(codes)
+        if offset is not None:
+            x = x + offset
+        x, residual, net = self.net(x, None if state is None else state.net, gains, position)
         after = torch.full((B, 1), float((position + T) % self.config.period), device=x.device)
-        if condition is None:
-            condition = torch.zeros(B, self.config.condition_size, device=x.device)
-        return self.head(self.norm(x, residual)[0]), WaveState(after, condition, net)
+        if last is None:
+            last = torch.zeros(B, self.config.condition_size, device=x.device)
+        return self.head(self.norm(x, residual)[0]), WaveState(after, last, net)
+
+    def _conditioned(
+        self, state: WaveState | None, condition: Tensor | None, position: int, B: int, T: int
+    ) -> tuple[Tensor | None, Gains | None, Tensor | None]:
+        """Offset of the embedding, gains of the blocks, and the condition that is left."""
+        if condition is None and state is not None:
+            condition = state.condition
+        if condition is None or not self.config.is_conditional:
+            return None, None, None
+        if condition.dim() == 2:
+            condition = condition[:, None]
+        else:
+            periods = -(-(position + T) // self.config.period)
+            if condition.shape[1] != periods or not periods:
+                raise ShapeError(
+                    f"wave: condition of {T} samples from place {position} of a period of "
+                    f"{self.config.period} must be of {periods} periods, got {condition.shape[1]}"
+                )
+        offset, *gains = condition.split(self.config.condition_widths, -1)
+        return spread(offset, self.config.period, position, T), gains, condition[:, -1]
 
     def _run_apart(
         self, codes: Tensor, state: WaveState, condition: Tensor | None, places: list[int]
@@ -153,6 +182,8 @@ class Wave(nn.Module):
             rows = [row for row, at in enumerate(places) if at == place]
             index = torch.tensor(rows, device=codes.device)
             own = None if condition is None else condition[index]
+            if own is not None and own.dim() == 3:  # rows that are not as far reach fewer periods
+                own = own[:, : -(-(place + codes.shape[1]) // self.config.period)]
             out, after = self._run(codes[index], gather(state, index), own, place)
             order += rows
             logits.append(out)
@@ -160,9 +191,3 @@ class Wave(nn.Module):
         back = torch.tensor(order, device=codes.device).argsort()
         joined: WaveState = map_state(lambda *parts: torch.cat(parts)[back], *states)
         return torch.cat(logits)[back], joined
-
-    def _embed(self, codes: Tensor, condition: Tensor | None) -> Tensor:
-        x = self.embedding(codes)
-        if condition is None:
-            return x  # type: ignore[no-any-return]
-        return x + condition[..., : x.shape[-1]]  # type: ignore[no-any-return]

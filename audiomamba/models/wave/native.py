@@ -15,7 +15,7 @@ from audiomamba.kernels import native
 from audiomamba.models.checkpoint_files import digest, read_weights
 from audiomamba.models.native_weights import Pointers, Weights, describe_block
 from audiomamba.models.wave.config import ConditionedBlock, WaveConfig
-from audiomamba.models.wave.engine import Codes, Floats, Seeds
+from audiomamba.models.wave.engine import Codes, Floats, Ids, Seeds
 from audiomamba.models.wave.sampling import Sampling
 
 __all__ = ["NativeWave"]
@@ -64,14 +64,20 @@ class NativeWave:
 
     def begin(self, labels: Sequence[int], speakers: Sequence[int]) -> Floats:
         states = np.zeros((len(labels), self._floats), np.float32)
-        if self._condition:
-            out = self._weights["conditioning.out.weight"]
-            for name, ids in (("label", labels), ("speaker", speakers)):
-                vectors = self._weights[f"conditioning.{name}.weight"]
-                for row, number in enumerate(ids):
-                    if number >= 0:
-                        states[row, 1 : 1 + self._condition] += out @ vectors[number]
+        self.tell(states, np.arange(len(labels)), labels, speakers)
         return states
+
+    def tell(self, state: Floats, rows: NDArray[np.intp], labels: Ids, speakers: Ids) -> None:
+        if not self._condition:
+            return
+        out = self._weights["conditioning.out.weight"]
+        tables = [self._weights[f"conditioning.{name}.weight"] for name in ("label", "speaker")]
+        for row, *ids in zip(rows, labels, speakers, strict=True):
+            own = state[row, 1 : 1 + self._condition]
+            own[:] = 0.0
+            for table, number in zip(tables, ids, strict=True):
+                if number >= 0:
+                    own += out @ table[number]
 
     def feed(self, state: Floats, codes: Codes) -> None:
         self._feed(state, codes, None)

@@ -9,6 +9,7 @@ section 4.2; the gated blocks are those of Gu and Dao, "Mamba", 2023, E.4.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from audiomamba.models.wave.config import WaveConfig
 from audiomamba.nn import Block, BlockState
 
-__all__ = ["Rate", "RateState", "Run"]
+__all__ = ["Gains", "Rate", "RateState", "Run", "spread"]
 
 Run = tuple[BlockState, ...]
 """States of some blocks, one after another."""
@@ -33,6 +34,28 @@ class RateState(NamedTuple):
     up: Run
 
 
+Gains = Sequence[Tensor]
+"""Of all blocks in their order, each ``(B, N, width)``: one of every row, or one a period."""
+
+
+def spread(gain: Tensor, every: int, first: int, frames: int) -> Tensor:
+    """Gains ``(B, N, width)`` of periods as those of frames, ``(B, frames, width)``.
+
+    Args:
+        gain: One of each period; the only one stands for all frames.
+        every: Frames of a period.
+        first: Frames of the first period that are over.
+        frames: How many are wanted.
+    """
+    if gain.shape[1] == 1:
+        return gain
+    if every > 1:  # not repeat_interleave, whose gradient may add in any order
+        gain = gain[:, :, None].expand(-1, -1, every, -1).flatten(1, 2)
+    if first == 0 and frames == gain.shape[1]:
+        return gain
+    return gain[:, first : first + frames]
+
+
 class _Blocks(nn.Module):
     """Blocks at one rate on one side, with their gains in the condition."""
 
@@ -41,6 +64,8 @@ class _Blocks(nn.Module):
         stage = config.stages[depth]
         prefix = f"net.{'inner.' * depth}{side}."
         own = [block for block in config.blocks() if block.prefix.startswith(prefix)]
+        self.every = config.period // math.prod(config.pools[:depth])
+        self.numbers = [block.number for block in own]
         self.columns = [slice(block.column, block.column + block.width) for block in own]
         self.blocks = nn.ModuleList(
             Block(stage.width, block.layer, dropout=config.dropout, eps=config.norm_eps)
@@ -54,11 +79,18 @@ class _Blocks(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, residual: Tensor | None, state: Run | None, condition: Tensor | None
+        self,
+        x: Tensor,
+        residual: Tensor | None,
+        state: Run | None,
+        gains: Gains | None,
+        position: int,
     ) -> tuple[Tensor, Tensor | None, Run]:
         after: list[BlockState] = []
-        for i, (block, columns) in enumerate(zip(self.blocks, self.columns, strict=True)):
-            gain = None if condition is None else condition[:, None, columns]
+        for i, (block, number) in enumerate(zip(self.blocks, self.numbers, strict=True)):
+            gain = None
+            if gains is not None:
+                gain = spread(gains[number], self.every, position, x.shape[1])
             x, residual, last = block(x, residual, None if state is None else state[i], gain=gain)
             after.append(last)
         return x, residual, tuple(after)
@@ -117,20 +149,21 @@ class Rate(nn.Module):
         return RateState(down, waiting, ahead, inner, self.up.init_state(batch, device, dtype))
 
     def forward(
-        self, x: Tensor, state: RateState | None, condition: Tensor | None, position: int
+        self, x: Tensor, state: RateState | None, gains: Gains | None, position: int
     ) -> tuple[Tensor, Tensor | None, RateState]:
         """Frames ``x (B, T, width)``, any T, through this rate and those inside.
 
         Args:
             x: Frames.
             state: Before them; None at the start.
-            condition: ``(B, condition_size)``, or None.
+            gains: Of all blocks, from the period of ``position`` on, or None.
             position: Frames since the start, the same of all rows, counted modulo the period.
 
         Returns:
             ``(x, residual)`` whose sum is the stream after the last block, and the state.
         """
-        x, residual, down = self.down(x, None, None if state is None else state.down, condition)
+        down = None if state is None else state.down
+        x, residual, down = self.down(x, None, down, gains, position)
         if not self.pool:
             return x, residual, RateState(down, (), (), (), ())
         stream = x.float() if residual is None else residual + x
@@ -145,7 +178,7 @@ class Rate(nn.Module):
         inner = None if state is None else state.inner
         if groups:
             frames = self.shrink(lined[:, :whole].reshape(B, groups, self.pool * width))
-            y, r, inner = self.inner(frames, inner, condition, position // self.pool)
+            y, r, inner = self.inner(frames, inner, gains, position // self.pool)
             coming = self.grow(y if r is None else r + y).reshape(B, whole, width)
         elif inner is None:
             inner = self.inner.init_state(B, x.device, torch.float32)
@@ -153,9 +186,8 @@ class Rate(nn.Module):
             coming.new_zeros(B, self.pool, width) if state is None else state.ahead.to(coming.dtype)
         )
         line = torch.cat([ahead, coming], 1)  # from the first frame of the group of `position`
-        x, residual, up = self.up(
-            line[:, phase : phase + T], stream, None if state is None else state.up, condition
-        )
+        up = None if state is None else state.up
+        x, residual, up = self.up(line[:, phase : phase + T], stream, up, gains, position)
         left = lined[:, whole:]
         waiting = torch.cat([left, left.new_zeros(B, self.pool - left.shape[1], width)], 1)
         return x, residual, RateState(down, waiting, line[:, whole:].float(), inner, up)

@@ -19,7 +19,7 @@ from audiomamba.audio.wav_writer import WavWriter
 from audiomamba.errors import AudioError, StateError
 from audiomamba.models.wave.synthesizer import Generation, Synthesizer
 
-__all__ = ["Recording", "output_files", "state_file"]
+__all__ = ["Recording", "output_files", "saved_generation", "state_file"]
 
 SAVE_EVERY_S = 10.0
 BLOCK_S = 0.25
@@ -42,6 +42,21 @@ def output_files(out: Path, streams: int) -> list[Path]:
 def state_file(out: Path) -> Path:
     """Where the state of the recordings ``out`` lies."""
     return out.with_name(out.name + ".state")
+
+
+def saved_generation(model: Synthesizer, out: Path) -> Generation:
+    """What the recordings ``out`` go on with.
+
+    Raises:
+        StateError: there is no state, it is damaged or of another model.
+    """
+    file = state_file(out)
+    if not file.is_file():
+        raise StateError(f"{file}: there is no state to go on from")
+    try:
+        return model.resume(file.read_bytes())
+    except StateError as error:
+        raise StateError(f"{file}: {error}") from None
 
 
 class Recording:
@@ -90,14 +105,7 @@ class Recording:
         Raises:
             StateError: there is no state, it is damaged or of another model.
         """
-        file = state_file(out)
-        if not file.is_file():
-            raise StateError(f"{file}: there is no state to go on from")
-        try:
-            generation = model.resume(file.read_bytes())
-        except StateError as error:
-            raise StateError(f"{file}: {error}") from None
-        return cls(generation, out, model.sample_rate)
+        return cls(saved_generation(model, out), out, model.sample_rate)
 
     def make(
         self,

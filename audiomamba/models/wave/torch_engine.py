@@ -15,7 +15,7 @@ from audiomamba.errors import BackendError, ModelError, StateError
 from audiomamba.models.checkpoint import load_weights
 from audiomamba.models.checkpoint_files import digest
 from audiomamba.models.wave.config import WaveConfig
-from audiomamba.models.wave.engine import Codes, Floats, Seeds
+from audiomamba.models.wave.engine import Codes, Floats, Ids, Seeds
 from audiomamba.models.wave.model import Wave, WaveState
 from audiomamba.models.wave.sampling import Sampling, uniforms
 from audiomamba.nn import flatten, gather, map_state, scatter_
@@ -103,9 +103,13 @@ class TorchWave:
     @torch.inference_mode()
     def begin(self, labels: Sequence[int], speakers: Sequence[int]) -> _Streams:
         streams = self._streams(len(labels))
-        ids = (torch.tensor(list(numbers), device=self._device) for numbers in (labels, speakers))
-        streams.pool.condition[1:] = self.model.condition(*ids)
+        self.tell(streams, np.arange(len(labels)), labels, speakers)
         return streams
+
+    @torch.inference_mode()
+    def tell(self, state: _Streams, rows: NDArray[np.intp], labels: Ids, speakers: Ids) -> None:
+        ids = (torch.tensor(list(numbers), device=self._device) for numbers in (labels, speakers))
+        state.pool.condition[state.slots[self._index(rows)]] = self.model.condition(*ids)
 
     @torch.inference_mode()
     def feed(self, state: _Streams, codes: Codes) -> None:

@@ -4,6 +4,10 @@ All recordings lie one behind the other in one tensor of classes; a batch is one
 on in its recording over ``carry`` steps, so that the state can be handed on (truncated
 backpropagation through time). What is not recording is silence, of which the part right after the
 recording counts (``tail_weight``): a model that is to fall silent must have learnt it.
+
+With one label state a label is told for a whole row. With more the rows of the table of labels
+change where words do (marks.py), and labels are dropped of strings alone: what ends in silence is
+one word that was asked for, and nothing asked for goes on without end.
 """
 
 import math
@@ -18,6 +22,7 @@ from audiomamba.audio.mulaw import CLASSES, SILENCE, expand
 from audiomamba.errors import ConfigError
 from audiomamba.models.wave.model import NOBODY
 from audiomamba.training.wave.config import WaveDataConfig
+from audiomamba.training.wave.marks import Marks, other_rows
 from audiomamba.training.wave.takes import Take, numbers
 
 __all__ = ["Crops", "WaveBatch", "compand_on_device"]
@@ -33,9 +38,9 @@ class WaveBatch(NamedTuple):
     inputs: Tensor  # (B, T) int64: the sample before each target
     targets: Tensor  # (B, T) int64
     counted: Tensor  # (B, T) float32: how much the target counts, 0 to 1
-    labels: Tensor  # (B,) int64, NOBODY where not told
+    labels: Tensor  # (B,) int64, NOBODY where not told; with more label states (B, N), one a period
     speakers: Tensor  # (B,) int64
-    others: Tensor  # (B,) int64: a label that is wrong, NOBODY where none is told
+    others: Tensor  # as labels: one that is wrong, NOBODY where none is told
     fresh: bool
     seconds: float
 
@@ -60,6 +65,8 @@ class Crops:
         labels: The model's, in its order.
         speakers: The model's, in its order.
         sample_rate: Hz.
+        label_states: Of the model.
+        period: Of the model.
         device: Where the recordings lie and batches are made.
         seed: Of all that is drawn.
 
@@ -75,6 +82,8 @@ class Crops:
         labels: Sequence[str],
         speakers: Sequence[str],
         sample_rate: int,
+        label_states: int = 1,
+        period: int = 1,
         device: torch.device,
         seed: int = 0,
     ) -> None:
@@ -88,11 +97,19 @@ class Crops:
         sizes = torch.tensor([len(take.codes) for take in own])
         self._sizes, self._starts = sizes, sizes.cumsum(0) - sizes
         self._labels = numbers([take.label for take in own], labels)
-        self._known_labels = len(labels)
+        self._known_labels, self._states, self._period = len(labels), label_states, period
+        self._marks: Marks | None = None
+        self._droppable = torch.ones(len(own), dtype=torch.bool)
+        if label_states > 1:
+            self._marks = Marks(
+                own, labels=labels, states=label_states, period=period, device=device
+            )
+            self._droppable = torch.tensor([take.label is None for take in own])
         self._speakers = numbers([take.speaker for take in own], speakers)
         self._levels = torch.from_numpy(expand(np.arange(CLASSES, dtype=np.uint8))).to(device)
         # As often as it holds whole rows, so that long recordings are heard evenly.
         self._weights = (sizes / (data.length * data.carry)).clamp(min=1.0)
+        self._weights *= torch.tensor([take.weight for take in own])
 
     def batch(self, number: int) -> WaveBatch:
         """Batch ``number``, from 0."""
@@ -109,15 +126,24 @@ class Crops:
         begin = torch.where(within, inside, -lead).long() + part * data.length
         speed = 1 + data.speed * (2 * chance[:, 1] - 1)
         gain = 10 ** (data.gain_db * (2 * chance[:, 2] - 1) / 20)
-        labels = torch.where(chance[:, 3] < data.drop_label, NOBODY, self._labels[rows])
+        dropped = (chance[:, 3] < data.drop_label) & self._droppable[rows]
+        labels = torch.where(dropped, NOBODY, self._labels[rows])
         speakers = torch.where(chance[:, 4] < data.drop_speaker, NOBODY, self._speakers[rows])
         # Drawn last, so that what else is drawn does not depend on it.
-        others = torch.full_like(labels, NOBODY)
+        shift = torch.zeros(B, dtype=torch.int64)
         if self._known_labels > 1:
             shift = torch.randint(1, self._known_labels, (B,), generator=draw)
-            others = torch.where(labels < 0, NOBODY, (labels + shift) % self._known_labels)
         batch = self._gather(rows, begin, speed, gain, labels, speakers, part == 0)
-        return batch._replace(others=others.to(self._device, non_blocking=True))
+        shift, rows, begin, speed, dropped = (
+            t.to(self._device, non_blocking=True) for t in (shift, rows, begin, speed, dropped)
+        )
+        if self._marks is not None:
+            marked = self._marks.rows(rows, begin, speed, data.length // self._period)
+            batch = batch._replace(labels=torch.where(dropped[:, None], NOBODY, marked))
+        others = torch.full_like(batch.labels, NOBODY)
+        if self._known_labels > 1:
+            others = other_rows(batch.labels, shift, self._known_labels, self._states)
+        return batch._replace(others=others)
 
     def _gather(
         self,

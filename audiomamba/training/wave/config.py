@@ -48,6 +48,7 @@ class WaveDataConfig:
 
     manifests: list[str] = field(default_factory=list)  # .jsonl, recordings in a .tar or beside
     corpora: list[str] = field(default_factory=list)  # folders of training/corpus.py
+    corpora_weight: float = 1.0  # how often one of their utterances comes beside a recording
     made: MadeConfig = field(default_factory=MadeConfig)
     strings: StringsConfig = field(default_factory=StringsConfig)
     labels: list[str] = field(default_factory=list)  # take these alone; none: all there are
@@ -63,7 +64,7 @@ class WaveDataConfig:
     tail_weight: float = 1.0  # of a sample of it in the loss; silence is soon learnt, words are not
     gain_db: float = 0.0  # loudness is drawn within plus and minus this
     speed: float = 0.0  # speed is drawn within one plus and minus this
-    drop_label: float = 0.1  # share of rows that are not told what is said
+    drop_label: float = 0.1  # share of rows that are not told what is said; see batches.py
     drop_speaker: float = 0.1  # share of rows that are not told who speaks
 
     def __post_init__(self) -> None:
@@ -73,6 +74,8 @@ class WaveDataConfig:
         for name in ("drop_label", "drop_speaker", "peak", "tail_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"data.{name} must be in 0..1, got {getattr(self, name)}")
+        if not 0 < self.corpora_weight <= 1_000:
+            raise ConfigError(f"data.corpora_weight must be above 0, got {self.corpora_weight}")
         if not 0 <= self.speed < 0.5:
             raise ConfigError(f"data.speed must be in 0..0.5, got {self.speed}")
 

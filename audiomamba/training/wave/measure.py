@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from audiomamba.audio.mulaw import SILENCE
 from audiomamba.models.wave.model import Wave
+from audiomamba.training.wave.marks import Marks, other_rows
 from audiomamba.training.wave.takes import Take, numbers
 
 __all__ = ["BitsMeter", "mean_bits"]
@@ -30,6 +31,7 @@ class BitsMeter:
         batch: Windows at once.
         most: Windows in all; evenly spread over the recordings.
         period: Samples that a window is padded to a multiple of.
+        label_states: Of the model.
         device: Where the model is.
     """
 
@@ -43,6 +45,7 @@ class BitsMeter:
         batch: int,
         most: int,
         period: int,
+        label_states: int = 1,
         device: torch.device,
     ) -> None:
         windows = [
@@ -54,7 +57,7 @@ class BitsMeter:
         chosen = windows[:: max(1, -(-len(windows) // most))]
         chosen.sort(key=lambda w: len(w[0].codes) - w[1])
         self.groups: list[str] = []
-        self._labels = len(labels)
+        self._labels, self._states = len(labels), label_states
         self._batches: list[tuple[Tensor, ...]] = []
         for i in range(0, len(chosen), batch):
             part = chosen[i : i + batch]
@@ -63,7 +66,15 @@ class BitsMeter:
             padded = pad_sequence(rows, batch_first=True, padding_value=SILENCE)
             padded = F.pad(padded, (0, -padded.shape[1] % period), value=SILENCE)
             sizes = torch.tensor([len(row) for row in rows])
-            said = numbers([take.label for take, _ in part], labels)
+            own = [take for take, _ in part]
+            said = numbers([take.label for take in own], labels)
+            if label_states > 1:
+                marks = Marks(
+                    own, labels=labels, states=label_states, period=period, device=said.device
+                )
+                begin = torch.tensor([start for _, start in part])
+                speed, periods = torch.ones(len(part)), padded.shape[1] // period
+                said = marks.rows(torch.arange(len(part)), begin, speed, periods)
             by = numbers([take.speaker for take, _ in part], speakers)
             tensors = (padded, sizes, said, by)
             self._batches.append(tuple(tensor.to(device) for tensor in tensors))
@@ -75,10 +86,12 @@ class BitsMeter:
     def measure(self, model: Wave, weights: dict[str, Tensor], *, bf16: bool) -> dict[str, float]:
         """Bits a sample: ``all``, and apart where there are both ``known`` and ``new`` speakers.
 
-        ``told`` is no bits but the share of windows with a label that cost less with their own than
-        with another one: a half where labels are not heard, near one where they can be asked for.
+        Two figures say whether labels are heard. ``dearer`` is how many bits more a window with a
+        label costs if it is told another one, in the mean: about none where they are not heard.
+        ``told`` is no bits but the share of windows that cost more so: a half where labels are not
+        heard, near one where they can be asked for.
         """
-        bits, samples, told = [], [], []
+        bits, samples, more = [], [], []
         training = model.training
         model.eval()
         try:
@@ -88,10 +101,10 @@ class BitsMeter:
                 bits.append((each * inside).sum(1))
                 samples.append(sizes)
                 if self._labels > 1:
-                    others = torch.where(labels < 0, labels, (labels + 1) % self._labels)
+                    others = other_rows(labels, 1, self._labels, self._states)
                     wrong = _bits(model, weights, codes, others, speakers, bf16)
                     dearer = ((wrong - each) * inside).sum(1)
-                    told.append((dearer[labels >= 0] > 0).float())
+                    more.append(dearer[(labels >= 0).view(len(labels), -1).any(1)])
         finally:
             model.train(training)
         spent, counts = torch.cat(bits).double().cpu(), torch.cat(samples).double().cpu()
@@ -100,8 +113,9 @@ class BitsMeter:
             for group in ("known", "new"):
                 rows = torch.tensor([name == group for name in self.groups])
                 out[group] = float(spent[rows].sum() / counts[rows].sum())
-        if told and len(shares := torch.cat(told)):
-            out["told"] = float(shares.mean())
+        if more and len(dearer := torch.cat(more)):
+            out["dearer"] = float(dearer.mean())
+            out["told"] = float((dearer > 0).float().mean())
         return out
 
 

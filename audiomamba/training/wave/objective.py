@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from audiomamba.config import to_mapping
 from audiomamba.models.wave.model import Wave, WaveState
+from audiomamba.models.wave.schedule import Durations
 from audiomamba.models.wave.statistics import SoundStatistics
 from audiomamba.nn import map_state
 from audiomamba.training.gradients import FlatGradient
@@ -46,6 +47,7 @@ class Waveform:
         parallel: This process among the others.
         meter: Bits on held-out recordings; None or an empty one for none.
         statistics: Of the sound that is trained on, kept in the checkpoint.
+        durations: Of the words that are trained on, likewise.
     """
 
     def __init__(
@@ -58,10 +60,11 @@ class Waveform:
         *,
         meter: BitsMeter | None = None,
         statistics: SoundStatistics | None = None,
+        durations: Durations | None = None,
     ) -> None:
         self.model, self._crops, self._config, self._parallel = model, crops, config, parallel
         self._meter = meter if parallel.first else None
-        self._statistics = statistics or SoundStatistics()
+        self._statistics, self._durations = statistics or SoundStatistics(), durations
         self._carries = data.carry > 1
         self._bf16 = config.precision == "bf16"
         self.terms: Sequence[str] = ("bits", "apart") if config.told_apart else ("bits",)
@@ -80,6 +83,7 @@ class Waveform:
             "model": to_mapping(self.model.config),
             "sampling": sampling,
             "statistics": to_mapping(self._statistics),
+            **({} if self._durations is None else {"durations": to_mapping(self._durations)}),
         }
 
     @property
@@ -159,7 +163,7 @@ def apart(right: Tensor, wrong: Tensor, batch: WaveBatch) -> Tensor:
         ).sum(1)
         for logits in (right, wrong)
     )
-    told = (batch.others >= 0).float()
+    told = (batch.others >= 0).flatten(1).any(1) if batch.others.dim() > 1 else batch.others >= 0
     each = F.softplus((right_nats - wrong_nats) / _SOFT)
     return (each * told).sum() / told.sum().clamp(min=1)
 

@@ -12,6 +12,7 @@ from audiomamba.config import to_mapping
 from audiomamba.errors import ConfigError
 from audiomamba.models.checkpoint_files import read_config
 from audiomamba.models.wave.model import Wave
+from audiomamba.models.wave.schedule import Durations
 from audiomamba.models.wave.statistics import SoundStatistics, measure
 from audiomamba.training.checkpointing import Progress, resume_folder
 from audiomamba.training.loop import Run
@@ -24,7 +25,7 @@ from audiomamba.training.wave.procedural import codes_of
 from audiomamba.training.wave.strings import strings
 from audiomamba.training.wave.takes import Take, read_corpus, read_manifest
 
-__all__ = ["gather_takes", "prepare", "sound_statistics", "train_wave"]
+__all__ = ["gather_takes", "prepare", "sound_statistics", "train_wave", "word_durations"]
 
 _WORTH_PROCESSES_S = 1800.0  # of sound, below which starting processes takes longer
 _MEASURED = 1_000  # recordings whose sound is measured
@@ -107,6 +108,8 @@ def prepare(config: WaveExperiment, takes: Sequence[Take], parallel: Parallel) -
         labels=model.labels,
         speakers=model.speakers,
         sample_rate=model.sample_rate,
+        label_states=model.label_states,
+        period=model.period,
         device=parallel.device,
         seed=train.seed * parallel.world + parallel.rank,
     )
@@ -118,10 +121,26 @@ def prepare(config: WaveExperiment, takes: Sequence[Take], parallel: Parallel) -
         batch=data.batch,
         most=train.evaluate_takes,
         period=model.period,
+        label_states=model.label_states,
         device=parallel.device,
     )
-    statistics = sound_statistics(trained, config)
-    return Waveform(wave, crops, data, train, parallel, meter=meter, statistics=statistics)
+    return Waveform(
+        wave, crops, data, train, parallel, meter=meter,
+        statistics=sound_statistics(trained, config),
+        durations=None if model.label_states == 1 else word_durations(trained, config),
+    )  # fmt: skip
+
+
+def word_durations(takes: Sequence[Take], config: WaveExperiment) -> Durations:
+    """How long the words that are trained on are."""
+    rate = config.model.sample_rate
+    return Durations.measured(
+        [
+            (take.label, take.speaker, len(take.codes) / rate)
+            for take in takes
+            if take.label in config.model.labels
+        ]
+    )
 
 
 def _names_before(config: WaveExperiment) -> tuple[list[str], list[str]]:
@@ -136,13 +155,14 @@ def _names_before(config: WaveExperiment) -> tuple[list[str], list[str]]:
 def sound_statistics(takes: Sequence[Take], config: WaveExperiment) -> SoundStatistics:
     """What the sound that is trained on is like, from a part of it evenly spread.
 
-    A group of rows of which some end before the row does has silence without a limit.
+    A group of rows of which some end before the row does has silence without a limit. With several
+    label states single words are always told (batches.py).
     """
     rate, period = config.model.sample_rate, config.model.period
     chosen = takes[:: max(1, len(takes) // _MEASURED)]
     found = measure([take.codes[: round(_HEARD_S * rate)] for take in chosen], rate, period)
     row = config.data.length * config.data.carry
-    drops = config.data.drop_label
+    drops = config.data.drop_label if config.model.label_states == 1 else 0.0
     found.labelled_silence_s = found.silence_s
     if any(take.label is not None and len(take.codes) < row for take in takes):
         found.labelled_silence_s = None

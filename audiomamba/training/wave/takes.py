@@ -9,6 +9,7 @@ all equally long, is a recording of each.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,12 +24,22 @@ from audiomamba.training.manifests import Record, files, read
 from audiomamba.training.recordings import utterances
 from audiomamba.training.wave.config import WaveDataConfig
 
-__all__ = ["Sound", "Take", "numbers", "read_corpus", "read_manifest", "read_sounds", "take_of"]
+__all__ = [
+    "Sound", "Take", "Word", "numbers", "read_corpus", "read_manifest", "read_sounds", "take_of",
+]  # fmt: skip
 
 _MOST_GAIN = 30.0  # silence is not raised to a peak
 _BREATH_S = 0.03  # of silence that is left at either end
 
 Samples = NDArray[np.float32]
+
+
+class Word(NamedTuple):
+    """A word in a recording."""
+
+    label: str
+    begin: int  # samples
+    end: int  # may be past the end of a recording that was cut off
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,15 @@ class Take:
     speaker: str | None
     held_out: bool
     known_speaker: bool = True  # whether recordings of the speaker are trained on
+    weight: float = 1.0  # how often it is trained on, beside others
+    words: tuple[Word, ...] = ()  # of several, in order; none: it is its label from end to end
+
+    @property
+    def spoken(self) -> tuple[Word, ...]:
+        """The words that are said in it."""
+        if self.words or self.label is None:
+            return self.words
+        return (Word(self.label, 0, len(self.codes)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +118,16 @@ def read_corpus(folder: Path, data: WaveDataConfig, sample_rate: int) -> list[Ta
         samples = resample(sound, SAMPLE_RATE, sample_rate)
         held_out = number % data.held_out_every == 0
         samples = _trimmed(samples, data.trim_db, sample_rate)
-        takes.append(Take(_codes(samples, data), label, utterance.speaker, held_out))
+        codes, weight = _codes(samples, data), data.corpora_weight
+        takes.append(Take(codes, label, utterance.speaker, held_out, weight=weight))
     return takes
 
 
 def numbers(names: Sequence[str | None], known: Sequence[str]) -> Tensor:
     """Ids ``(n,)`` int64 of names in ``known``, ``NOBODY`` where there is none."""
     index = {name: number for number, name in enumerate(known)}
-    return torch.tensor([NOBODY if name is None else index.get(name, NOBODY) for name in names])
+    ids = [NOBODY if name is None else index.get(name, NOBODY) for name in names]
+    return torch.tensor(ids, dtype=torch.int64)
 
 
 def _cut(

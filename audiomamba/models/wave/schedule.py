@@ -1,0 +1,211 @@
+"""Which label is asked for at which sample: words one after another, each in its parts.
+
+    label     |    three, parts 0 to 7    | none  |  one, parts 0 to 7   | none  |
+              0                      its length   pause                  end     samples
+
+A label is a row of as many equal parts as the model has states (``WaveConfig.label_states``), as
+the words it learnt from were divided; before and after a word nothing is asked for. How long a word
+is drawn from lengths that were measured in training (:class:`Durations`), pauses evenly. A switch
+is where a period of the model begins.
+
+Source of the division: the flat start of recognisers that are trained without an alignment; of
+conditions that change in time: van den Oord et al., "WaveNet", 2016, section 2.5.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiomamba.errors import ConfigError
+from audiomamba.models.wave.config import WaveConfig
+
+__all__ = ["Durations", "Schedule", "dumped", "restored", "spoken", "stretched", "words_of"]
+
+PAUSE_S = (0.08, 0.25)  # after a word
+MOST_DEVIATIONS = 1.5  # from the mean of a word's log length
+LONGEST_S = 3.0  # of a word, whatever was measured
+_USUAL_S = 0.45  # of a word that was not measured
+_NOBODY = -1
+
+
+@dataclass(kw_only=True, slots=True)
+class Durations:
+    """How long words were in training; part of a checkpoint's ``config.json``.
+
+    Logarithms of seconds: the log length of a label is its mean, its speaker's offset, and chance.
+    """
+
+    labels: dict[str, list[float]] = field(default_factory=dict)  # mean and deviation
+    speakers: dict[str, float] = field(default_factory=dict)  # what is added to the mean
+
+    def __post_init__(self) -> None:
+        for name, own in self.labels.items():
+            if len(own) != 2 or not all(map(math.isfinite, own)) or own[1] < 0:
+                raise ConfigError(f"durations.labels: {name!r} wants mean and deviation, got {own}")
+        for name, offset in self.speakers.items():
+            if not math.isfinite(offset):
+                raise ConfigError(f"durations.speakers: {name!r} wants a number, got {offset}")
+
+    @classmethod
+    def measured(cls, words: Sequence[tuple[str, str | None, float]]) -> "Durations":
+        """Of words: label, speaker, seconds."""
+        words = [word for word in words if word[2] > 0]
+        if not words:
+            return cls()
+        logs = np.log([seconds for _, _, seconds in words])
+        means = _means([label for label, _, _ in words], logs)
+        left = logs - [means[label] for label, _, _ in words]
+        offsets = _means([speaker for _, speaker, _ in words], left)
+        left = left - [offsets[speaker] for _, speaker, _ in words]
+        spread = _means([label for label, _, _ in words], np.square(left))
+        return cls(
+            labels={n: [round(means[n], 4), round(math.sqrt(spread[n]), 4)] for n in sorted(means)},
+            speakers={n: round(x, 4) for n, x in sorted(offsets.items(), key=str) if n is not None},
+        )
+
+    def draw(self, label: str, speaker: str | None, rng: np.random.Generator) -> float:
+        """Seconds of a word; one number of ``rng`` whatever is known of it."""
+        chance = float(np.clip(rng.standard_normal(), -MOST_DEVIATIONS, MOST_DEVIATIONS))
+        mean, deviation = self.labels.get(label, [math.log(_USUAL_S), 0.0])
+        offset = self.speakers.get(speaker, 0.0) if speaker is not None else 0.0
+        return min(math.exp(min(mean + offset + chance * deviation, 10.0)), LONGEST_S)
+
+
+class Schedule(NamedTuple):
+    """What one recording is asked for; ``rows[i]`` of the label table from ``starts[i]`` on."""
+
+    starts: list[int]  # samples, from 0
+    rows: list[int]  # -1: nothing is asked for
+    speaker: int
+    samples: int  # until the pause after the last word is over; 0 where no word is asked for
+
+    def at(self, sample: int) -> int:
+        """The row that is asked for."""
+        return self.rows[bisect_right(self.starts, sample) - 1]
+
+    def left(self, sample: int) -> int | None:
+        """Samples until it changes; None where it does not any more."""
+        place = bisect_right(self.starts, sample)
+        return self.starts[place] - sample if place < len(self.starts) else None
+
+
+def words_of(config: WaveConfig, asked: str | None) -> list[int]:
+    """Labels, by number, of a wish: a label, or several with spaces between them.
+
+    Raises:
+        ConfigError: the model does not know one of them.
+    """
+    if asked is None:
+        return []
+    known = {name: number for number, name in enumerate(config.labels)}
+    words = [asked] if asked in known or config.label_states == 1 else asked.split() or [asked]
+    for word in words:
+        if word not in known:
+            have = ", ".join(known) if known else "none: the model knows no labels"
+            raise ConfigError(f"label {word!r} is not known; there are {have}")
+    return [known[word] for word in words]
+
+
+def spoken(
+    config: WaveConfig,
+    words: Sequence[int],
+    speaker: int,
+    durations: Durations,
+    *,
+    seed: int,
+    heard: int = 0,
+) -> Schedule:
+    """Words one after another, their lengths and the pauses drawn.
+
+    Args:
+        config: Of the model.
+        words: Numbers of labels; none: nothing is asked for, ever.
+        speaker: Number, or -1.
+        durations: Of what it learnt from.
+        seed: Of the lengths.
+        heard: Samples the model has heard before the first.
+    """
+    rng = np.random.default_rng([seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF])
+    who = config.speakers[speaker] if speaker >= 0 else None
+    spans, at = [], 0.0
+    for word in words:
+        seconds = durations.draw(config.labels[word], who, rng)
+        # Each part is a period at least.
+        samples = max(seconds * config.sample_rate, config.label_states * config.period)
+        spans.append((at, samples))
+        at += samples + rng.uniform(*PAUSE_S) * config.sample_rate
+    return _laid_out(config, words, speaker, spans, round(at), heard)
+
+
+def stretched(config: WaveConfig, words: Sequence[int], speaker: int, samples: int) -> Schedule:
+    """Words that share ``samples`` evenly, without pauses; the last part lasts."""
+    states = config.label_states
+    count = len(words) * states
+    parts = {
+        _aligned(samples * i / count, config.period, 0): words[i // states] * states + i % states
+        for i in range(count)
+    } or {0: _NOBODY}
+    return Schedule(list(parts), list(parts.values()), speaker, samples if words else 0)
+
+
+def _laid_out(
+    config: WaveConfig,
+    words: Sequence[int],
+    speaker: int,
+    spans: Sequence[tuple[float, float]],
+    samples: int,
+    heard: int,
+) -> Schedule:
+    """Parts of words that begin and last so many samples; none of no length is left in."""
+    parts: dict[int, int] = {0: _NOBODY}  # a later one at the same sample takes its place
+    for word, (begin, length) in zip(words, spans, strict=True):
+        for part in range(config.label_states):
+            start = _aligned(begin + length * part / config.label_states, config.period, heard)
+            parts[start] = word * config.label_states + part
+        parts[_aligned(begin + length, config.period, heard)] = _NOBODY
+    starts = sorted(parts)
+    return Schedule(starts, [parts[start] for start in starts], speaker, samples if words else 0)
+
+
+def _aligned(sample: float, period: int, heard: int) -> int:
+    """The nearest sample at which a period of the model begins."""
+    return max(0, round((sample + heard) / period) * period - heard)
+
+
+def dumped(schedules: Sequence[Schedule]) -> dict[str, NDArray[Any]]:
+    """Schedules as arrays."""
+    return {
+        "starts": np.array([at for own in schedules for at in own.starts], np.int64),
+        "rows": np.array([row for own in schedules for row in own.rows], np.int64),
+        "each": np.array([[len(own.starts), own.speaker, own.samples] for own in schedules]),
+    }
+
+
+def restored(arrays: Mapping[str, NDArray[Any]], config: WaveConfig) -> list[Schedule]:
+    """What :func:`dumped` made arrays of; KeyError or ValueError where they are damaged."""
+    starts, rows, each = (arrays[name].tolist() for name in ("starts", "rows", "each"))
+    schedules, at = [], 0
+    for parts, speaker, samples in each:
+        own = Schedule(starts[at : at + parts], rows[at : at + parts], speaker, samples)
+        if len(own.rows) != parts or own.starts[:1] != [0] or sorted(own.starts) != own.starts:
+            raise ValueError("a schedule has no order")
+        if not -1 <= speaker < max(1, len(config.speakers)) or not all(
+            -1 <= row < config.label_rows for row in own.rows
+        ):
+            raise ValueError("a schedule asks for what the model does not know")
+        schedules.append(own)
+        at += parts
+    return schedules
+
+
+def _means(names: Sequence[Any], values: NDArray[np.float64]) -> dict[Any, float]:
+    """The mean of the values of each name."""
+    found: dict[Any, list[float]] = {}
+    for name, value in zip(names, values, strict=True):
+        found.setdefault(name, []).append(float(value))
+    return {name: sum(own) / len(own) for name, own in found.items()}

@@ -1,0 +1,89 @@
+"""Where words lie in recordings, and so which row of the table of labels a period asks for.
+
+A word is as many equal parts as the model has states; what is before and after it asks for nothing.
+A recording of one word is that word from end to end, as its silence is trimmed off; a string keeps
+where its words were put.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from audiomamba.models.wave.model import NOBODY
+from audiomamba.training.wave.takes import Take, numbers
+
+__all__ = ["Marks", "other_rows"]
+
+
+class Marks:
+    """The words of some recordings, on the device where rows are cut out of them.
+
+    Args:
+        takes: Recordings, one behind the other.
+        labels: The model's, in its order.
+        states: Parts of a word.
+        period: Samples over which what is asked for does not change.
+        device: Where rows are made.
+    """
+
+    def __init__(
+        self,
+        takes: Sequence[Take],
+        *,
+        labels: Sequence[str],
+        states: int,
+        period: int,
+        device: torch.device,
+    ) -> None:
+        self._states, self._period = states, period
+        sizes = torch.tensor([len(take.codes) for take in takes])
+        starts = sizes.cumsum(0) - sizes
+        words = [
+            (start + word.begin, start + word.end, word.label)
+            for start, take in zip(starts.tolist(), takes, strict=True)
+            for word in take.spoken
+        ]
+        self._starts, self._sizes = starts.double().to(device), sizes.to(device)
+        # float64: of hours of sound float32 would miss the sample.
+        begins, ends = (
+            torch.tensor([word[side] for word in words], dtype=torch.float64) for side in (0, 1)
+        )
+        self._begins, self._ends = begins.to(device), ends.to(device)
+        self._labels = numbers([label for _, _, label in words], labels).to(device)
+
+    def rows(self, takes: Tensor, begin: Tensor, speed: Tensor, periods: int) -> Tensor:
+        """Rows of the table of labels, ``(B, periods)`` int64; ``NOBODY`` where no word sounds.
+
+        Args:
+            takes: Numbers of recordings, ``(B,)``.
+            begin: Sample of the recording at which the row begins, ``(B,)``; may be outside of it.
+            speed: Samples of the recording to one of the row, ``(B,)``; ``begin`` is scaled too.
+            periods: How many.
+        """
+        middle = self._period * torch.arange(periods, device=takes.device) + (self._period - 1) / 2
+        place = (begin[:, None] + middle.double()) * speed[:, None]
+        if not len(self._begins):
+            return torch.full_like(place, NOBODY, dtype=torch.int64)
+        starts, sizes = self._starts[takes][:, None], self._sizes[takes][:, None]
+        at = starts + place
+        word = (torch.searchsorted(self._begins, at, right=True) - 1).clamp(min=0)
+        first, end, label = self._begins[word], self._ends[word], self._labels[word]
+        inside = (place >= 0) & (place < sizes) & (first >= starts) & (at >= first) & (at < end)
+        part = ((at - first) / (end - first) * self._states).long().clamp(0, self._states - 1)
+        return torch.where(inside & (label >= 0), label * self._states + part, NOBODY)
+
+
+def other_rows(rows: Tensor, shift: Tensor | int, labels: int, states: int) -> Tensor:
+    """The same parts of other words, ``shift`` labels further; ``NOBODY`` stays what it is.
+
+    Args:
+        rows: Of the table of labels, ``(B,)`` or ``(B, N)``.
+        shift: 1 to ``labels - 1``, of all or ``(B,)``.
+        labels: How many there are.
+        states: Parts of a word.
+    """
+    if isinstance(shift, Tensor) and rows.dim() == 2:
+        shift = shift[:, None]
+    other = (rows // states + shift) % labels * states + rows % states
+    return torch.where(rows < 0, NOBODY, other)
