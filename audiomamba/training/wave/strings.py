@@ -61,4 +61,5 @@ def _string(
         parts += [gap, take.codes]
         held += len(gap) + len(take.codes)
         words.append(Word(str(take.label), held - len(take.codes), held))
-    return np.concatenate(parts)[:wanted], tuple(words)
+    inside = tuple(word for word in words if word.begin < wanted)
+    return np.concatenate(parts)[:wanted], inside
