@@ -142,7 +142,7 @@ def _norm(shape: tuple[int, int], both: bool, device: str, small: bool) -> Call:
     return _run(both, norm, {"x": x.bfloat16(), "weight": weight, "residual": residual})
 
 
-def _lti(case: lti_cases.Case, both: bool, device: str, small: bool) -> Call:
+def _lti(case: lti_cases.Case, mode: str | None, both: bool, device: str, small: bool) -> Call:
     if small:
         case = replace(
             case, B=min(case.B, SMALL_ROWS), T=min(case.T, SMALL_STEPS), D=SMALL_CHANNELS
@@ -155,7 +155,7 @@ def _lti(case: lti_cases.Case, both: bool, device: str, small: bool) -> Call:
         "delta": drawn.delta.to(device, torch.float32),
         "D": drawn.D.to(device, torch.float32),
     }
-    return _run(both, partial(lti, mode="recurrent"), given)
+    return _run(both, partial(lti, mode=mode), given)
 
 
 def _mamba3(case: mamba3_cases.Case, both: bool, device: str, small: bool) -> Call:
@@ -328,10 +328,32 @@ def _systems() -> list[Problem]:
             name=f"{case.B}, {case.T}, {case.D}, N {2 * case.N}, recurrent",
             sizes={},
             rows=rows,
-            make=partial(_lti, case, kernel == "parameters"),
+            make=partial(_lti, case, "recurrent", kernel == "parameters"),
             bound=BOTH_BOUND,
         )
         for kernel in ("recurrence", "parameters")
+    ]
+
+
+def _modes() -> list[Problem]:
+    """At which length the FFT overtakes the recurrence: no frames go through the latter, or all."""
+    all_frames = 1 << 20
+    return [
+        Problem(
+            kernel="lti.mode",
+            name=f"{B}, {T}, {D}, N {2 * N}, {'both' if both else 'forward'}",
+            sizes={"states": N, "all_states": B * D * N},
+            rows=tuple(Blocks({}, {"frames": frames}, 1) for frames in (1, all_frames)),
+            make=partial(_lti, lti_cases.Case(B, T, D, N, state=False), None, both),
+            bound=BOTH_BOUND,
+        )
+        for B, D, N, lengths in (
+            (64, 640, 16, (128, 400, 640, 1024, 2048, 4096)),
+            (8, 1536, 32, (512, 2048, 8192)),
+            (1, 640, 16, (100, 200, 400, 1600)),
+        )
+        for T in lengths
+        for both in (False, True)
     ]
 
 
@@ -367,5 +389,13 @@ def _turning() -> list[Problem]:
 
 # From the largest loss against others on: where the time is up, the rest is left out.
 PROBLEMS: Final = tuple(
-    [*_scans(), *_dualities(), *_norms(), *_convolutions(), *_turning(), *_systems()]
+    [
+        *_scans(),
+        *_dualities(),
+        *_norms(),
+        *_convolutions(),
+        *_turning(),
+        *_systems(),
+        *_modes(),
+    ]
 )

@@ -22,7 +22,14 @@ from torch import Tensor
 
 from audiomamba.errors import BackendError
 
-__all__ = ["IMPLEMENTATIONS", "INTERPRETED", "LIBRARY", "pick", "step_named_rows"]
+__all__ = [
+    "IMPLEMENTATIONS",
+    "INTERPRETED",
+    "LIBRARY",
+    "frame_by_frame",
+    "pick",
+    "step_named_rows",
+]
 
 IMPLEMENTATIONS: Final = ("reference", "cpu", "gpu")
 BY_DEVICE: Final = {"cpu": "cpu", "cuda": "gpu", "meta": "cpu"}
@@ -85,6 +92,25 @@ def step_named_rows(
     rows = {slots, *timed}
     picked = [x[named] if i in rows and x is not None else x for i, x in enumerate(inputs)]
     out[named] = step_(*picked)
+    return out
+
+
+def frame_by_frame(
+    step_: Callable[..., Tensor], inputs: Sequence[Any], timed: Collection[int]
+) -> Tensor:
+    """Take the steps of a block of frames one after the other: what such a block means.
+
+    For implementations that know a single frame. Those of a GPU keep the state in registers.
+
+    Args:
+        step_: A step of one frame.
+        inputs: Its arguments with an axis of T frames behind the rows, the first of them timed.
+        timed: Which of them have that axis; one may be None.
+    """
+    out = torch.empty_like(inputs[0])
+    for t in range(out.shape[1]):
+        frame = (x[:, t] if i in timed and x is not None else x for i, x in enumerate(inputs))
+        out[:, t] = step_(*frame)
     return out
 
 

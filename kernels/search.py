@@ -244,11 +244,11 @@ def _compiled(i: int, row: Blocks, arch: int) -> Usage | str:
     name = f"{PROBLEMS[i].kernel.split('.')[1]}_kernel"
     named = [kernel for kernel in kernels if kernel.name == name]
     all_used = [usage(kernel) for kernel in named or kernels]
-    return Usage(
-        max(used.registers for used in all_used),
-        max(used.spilled for used in all_used),
-        max(used.shared for used in all_used),
-        max(used.warps for used in all_used),
+    return Usage(  # a row may choose the way that has no kernel of ours
+        max((used.registers for used in all_used), default=0),
+        max((used.spilled for used in all_used), default=0),
+        max((used.shared for used in all_used), default=0),
+        max((used.warps for used in all_used), default=0),
     )
 
 

@@ -22,13 +22,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Case", "Row", "difference", "error_of", "main", "measure", "microseconds_of"]
+__all__ = [
+    "Case",
+    "Row",
+    "difference",
+    "error_of",
+    "main",
+    "measure",
+    "microseconds_of",
+    "several_frames",
+]
 
 Call = Callable[[], Tensor]
 ROUNDS = 20
 WARM = 3
 FLUSH_BYTES = 1 << 30  # a copy of this size is also what a floor is measured by
 CPU_ROUNDS = 7
+WHAT = ("forward", "both", "step", "frames")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,8 @@ class Case:
 
     Attributes:
         name: The shape, for people.
-        what: ``forward``, ``both`` (forward and backward) or ``step``.
+        what: ``forward``, ``both`` (forward and backward), ``step``, or ``frames``: several steps
+            at once.
         calls: Contenders by name, ours first; each returns something all must agree on.
         values: Numbers that the output holds; on a CPU times are given for one of them.
         floor_bytes: That must move on a GPU, or None.
@@ -77,12 +88,14 @@ def main(op: str, cases: Callable[[str], Iterable[Case]]) -> None:
     """
     parser = argparse.ArgumentParser(prog=f"python -m audiomamba.kernels.{op}.bench")
     parser.add_argument("--json", action="store_true", help="print a JSON object a contender")
-    as_json = parser.parse_args().json
+    parser.add_argument("--what", nargs="+", choices=WHAT, default=WHAT, help="kinds of case (all)")
+    options = parser.parse_args()
+    as_json, wanted = options.json, set(options.what)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         torch.set_num_threads(1)
     began = time.perf_counter()
-    given: Iterable[Case] = cases(device)
+    given: Iterable[Case] = (case for case in cases(device) if case.what in wanted)
     rate = products = None
     if device == "cuda":
         from audiomamba.kernels.launching import warmup
@@ -192,6 +205,49 @@ def error_of(
 def difference(ours: Call, reference: Call) -> float:
     """How far what ``ours`` returns is from what ``reference`` does: relative error."""
     return relative_difference(ours().detach().double(), reference().detach().double())
+
+
+def several_frames(
+    name: str,
+    frames: int,
+    step_: Callable[[Mapping[str, Tensor], tuple[Tensor, ...]], Tensor],
+    timed: Mapping[str, Tensor],
+    pool: tuple[Tensor, ...],
+    moved: int,
+    bound: float,
+) -> Case:
+    """Frames of a step in one call, beside as many calls, and beside a copy of the pool.
+
+    Args:
+        name: The shape, for people.
+        frames: Of a call.
+        step_: Takes inputs of all frames or of one, and a pool that it advances.
+        timed: All inputs that have an axis of frames, behind that of rows.
+        pool: Of all rows, in the state before the first frame.
+        moved: Bytes of the pool and of the frames that one call reads and writes.
+        bound: Relative error that the last frame's output may differ by.
+    """
+    pools = [tuple(x.clone() for x in pool) for _ in range(3)]
+    single = [{name: x[:, t].contiguous() for name, x in timed.items()} for t in range(frames)]
+
+    def ours() -> Tensor:
+        return step_(timed, pools[0])[:, -1]
+
+    def singly() -> Tensor:
+        return [step_(frame, pools[1]) for frame in single][-1]
+
+    said: list[Tensor] = []
+
+    def copy() -> Tensor:
+        for source, into in zip(pool, pools[2], strict=True):
+            into.copy_(source)
+        if not said:
+            said.append(step_(timed, tuple(x.clone() for x in pool))[:, -1].clone())
+        return said[0]
+
+    calls = {"ours": ours, "singly": singly, "copy": copy}
+    values = pool[0].shape[0] * frames * sum(x[0].numel() for x in pool)
+    return Case(f"{name}, T {frames}", "frames", calls, values, moved, bound)
 
 
 def relative_difference(got: Tensor, want: Tensor) -> float:

@@ -23,6 +23,7 @@ __all__ = ["OPS", "calls"]
 Call = Callable[[], object]
 OPS: Final = ("conv", "lti", "mamba3", "norm", "scan", "ssd")
 ROWS: Final = 2
+FRAMES: Final = 4  # of a step that takes several
 
 
 def calls(op: str, device: str, dtype: torch.dtype, *, steps: int = 16) -> dict[str, Call]:
@@ -57,10 +58,12 @@ def _conv(device: str, dtype: torch.dtype, steps: int) -> dict[str, Call]:
 
             found[f"{taps} taps, {layout} contiguous"] = run
         pool = torch.zeros(ROWS + 1, taps - 1, 64, device=device)
-        found[f"{taps} taps, step"] = partial(
-            conv.conv_step_, x[:, 0].detach(), weight.detach(), bias.detach(), pool, _slots(device),
-            activation="silu", implementation="gpu",
-        )  # fmt: skip
+        several = x.detach()[:, :1].expand(-1, FRAMES, -1).contiguous()
+        for what, frames in (("step", several[:, 0]), (f"step of {FRAMES} frames", several)):
+            found[f"{taps} taps, {what}"] = partial(
+                conv.conv_step_, frames, weight.detach(), bias.detach(), pool, _slots(device),
+                activation="silu", implementation="gpu",
+            )  # fmt: skip
     return found
 
 
@@ -89,15 +92,16 @@ def _lti(device: str, dtype: torch.dtype, steps: int) -> dict[str, Call]:
 
 
 def _mamba3(device: str, dtype: torch.dtype, steps: int) -> dict[str, Call]:
-    def step(width: int, states: int) -> None:
-        case = mamba3_cases.Case(B=ROWS, T=1, H=4, P=width, N=states, R=states // 4)
+    def step(width: int, states: int, frames: int = 1) -> None:
+        case = mamba3_cases.Case(B=ROWS, T=frames, H=4, P=width, N=states, R=states // 4)
         given = mamba3_cases.inputs(case, dtype=dtype, device=device)
         pool = mamba3_cases.inputs(
             mamba3_cases.Case(B=ROWS + 1, T=1, H=4, P=width, N=states, R=states // 4), device=device
         )["initial_state"]
         del given["initial_state"]
-        for name in ("x", "delta", "A", "mix", "angle", "B", "C", "z"):
-            given[name] = given[name][:, 0]
+        if frames == 1:
+            for name in ("x", "delta", "A", "mix", "angle", "B", "C", "z"):
+                given[name] = given[name][:, 0]
         mamba3.mamba3_step_(**given, pool=pool, slots=_slots(device), implementation="gpu")
 
     def both() -> None:
@@ -111,6 +115,7 @@ def _mamba3(device: str, dtype: torch.dtype, steps: int) -> dict[str, Call]:
         "forward and backward": both,
         "step, 64 x 128 states": partial(step, 64, 128),
         "step, 128 x 128 states": partial(step, 128, 128),
+        f"step of {FRAMES} frames, 64 x 128 states": partial(step, 64, 128, FRAMES),
     }
 
 
@@ -146,6 +151,13 @@ def _scan(device: str, dtype: torch.dtype, steps: int) -> dict[str, Call]:
             scan.scan_step_, **_first_frame(given, ("reverse",)), pool=pool,
             slots=_slots(device), implementation="gpu",
         )  # fmt: skip
+        given = scan_cases.inputs(
+            scan_cases.Case(B=ROWS, T=FRAMES, D=64, N=states), dtype=dtype, device=device
+        )
+        del given["reverse"], given["initial_state"]
+        found[f"{states} states, step of {FRAMES} frames"] = partial(
+            scan.scan_step_, **given, pool=pool, slots=_slots(device), implementation="gpu"
+        )
     return found
 
 
@@ -160,6 +172,12 @@ def _ssd(device: str, dtype: torch.dtype, steps: int) -> dict[str, Call]:
             ssd.ssd_step_, **_first_frame(given), pool=pool, slots=_slots(device),
             implementation="gpu",
         )  # fmt: skip
+        case = ssd_cases.Case(B=ROWS, T=FRAMES, H=2, P=width, N=states)
+        given = ssd_cases.inputs(case, dtype=dtype, device=device)
+        del given["initial_state"]
+        found[f"{width} x {states} states, step of {FRAMES} frames"] = partial(
+            ssd.ssd_step_, **given, pool=pool, slots=_slots(device), implementation="gpu"
+        )
     return found
 
 

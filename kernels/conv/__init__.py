@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.errors import ShapeError
-from audiomamba.kernels.dispatch import pick
+from audiomamba.kernels.dispatch import frame_by_frame, pick
 
 __all__ = ["conv", "conv_step_"]
 
@@ -76,10 +76,12 @@ def conv_step_(
     activation: str | None = None,
     implementation: str | None = None,
 ) -> Tensor:
-    """Advance M streams by one frame; their states lie in rows ``slots`` of ``pool``.
+    """Advance M streams by one frame, or T; their states lie in rows ``slots`` of ``pool``.
+
+    T frames of one call give what T calls give; a GPU reads and writes the states once.
 
     Args:
-        x: ``(M, D)``.
+        x: ``(M, D)``, or ``(M, T, D)`` with any T.
         weight: ``(D, K)``.
         bias: ``(D,)`` or None.
         pool: ``(R, K-1, D)``, any floating dtype, updated in place.
@@ -90,22 +92,28 @@ def conv_step_(
         implementation: As in ``conv``.
 
     Returns:
-        ``(M, D)`` in the dtype of ``x``. No gradient flows through a step.
+        Of the shape and dtype of ``x``. No gradient flows through a step.
 
     Raises:
         ShapeError: a shape or dtype is not the one named here.
         BackendError: the implementation cannot run here.
     """
-    if x.ndim != 2 or not x.is_floating_point():
-        raise ShapeError(f"conv_step_: x must be (M, D) floating, got {tuple(x.shape)} {x.dtype}")
-    M, D = x.shape
+    if x.ndim not in (2, 3) or not x.is_floating_point():
+        raise ShapeError(
+            f"conv_step_: x must be (M, D) or (M, T, D) floating, got {tuple(x.shape)} {x.dtype}"
+        )
+    M, D = x.shape[0], x.shape[-1]
     K = _taps("conv_step_", weight, bias, D, activation)
     _want("conv_step_", "pool", pool, (pool.shape[0], K - 1, D))
     _want("conv_step_", "slots", slots, (M,))
     if slots.dtype not in (torch.int32, torch.int64):
         raise ShapeError(f"conv_step_: slots must be int32 or int64, got {slots.dtype}")
-    run = _implementation(pick("conv", x.device, implementation)).conv_step_
-    y: Tensor = run(x, weight, bias, pool, slots, activation == "silu")
+    name = pick("conv", x.device, implementation)
+    run = _implementation(name).conv_step_
+    inputs = (x, weight, bias, pool, slots, activation == "silu")
+    y: Tensor = (
+        frame_by_frame(run, inputs, (0,)) if name == "reference" and x.ndim == 3 else run(*inputs)
+    )
     return y
 
 

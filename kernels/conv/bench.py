@@ -5,10 +5,11 @@ On a GPU: bfloat16, beside PyTorch's depthwise convolution, in the first case al
 the reference.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiomamba.kernels import timing
-from audiomamba.kernels.conv import conv
+from audiomamba.kernels.conv import conv, conv_step_
 from audiomamba.kernels.conv.cases import Case, arguments
 
 __all__ = ["cases"]
@@ -33,12 +34,15 @@ CPU_CASES = (
     Case(1, 16, 768, 4, "silu", state=False),
     Case(8, 16, 768, 4, "silu", state=False),
 )
+# Rows, and frames of a call of the step.
+BLOCKS = {"cuda": ((1, 64, 1024), (1, 4, 16)), "cpu": ((1,), (4,))}
+WIDTH, TAPS = 1536, 4
 # Bytes a bfloat16 sample: read and written; the backward reads input and gradient, and writes one.
 FORWARD_BYTES, BOTH_BYTES = 4, 10
 
 
 def cases(device: str) -> Iterator[timing.Case]:
-    """All cases of a device, forward and both directions."""
+    """All cases of a device: forward, both directions, and several frames of a stream."""
     gpu = device == "cuda"
     for case in GPU_CASES if gpu else CPU_CASES:
         given = arguments(case)
@@ -53,6 +57,25 @@ def cases(device: str) -> Iterator[timing.Case]:
         leaves = [t.detach().requires_grad_() for t in (x, weight, bias)]
         both = {name: partial(_both, run, leaves, dy) for name, run in runs.items()}
         yield timing.Case(shape, "both", both, values, BOTH_BYTES * values, bound)
+    for rows, frames in product(*BLOCKS[device]):
+        yield _frames(rows, frames, device)
+
+
+def _frames(rows: int, frames: int, device: str) -> timing.Case:
+    gpu = device == "cuda"
+    given = arguments(Case(rows, frames, WIDTH, TAPS, layout="channels"))
+    x = given.x.to(device, torch.bfloat16 if gpu else torch.float32)
+    weight, bias = (_to(t, device, torch.float32) for t in given[1:3])
+    slots = torch.randperm(rows, device=device) + 1
+
+    def step_(now: Mapping[str, Any], pool: tuple[Tensor, ...]) -> Tensor:
+        return conv_step_(**now, weight=weight, bias=bias, pool=pool[0], slots=slots)
+
+    pool = (torch.randn(rows + 1, TAPS - 1, WIDTH, device=device),)
+    name = f"{rows}, {WIDTH}, K {TAPS}"
+    moved = 2 * 4 * rows * (TAPS - 1) * WIDTH + FORWARD_BYTES * rows * frames * WIDTH
+    bound = 1e-2 if gpu else 1e-4
+    return timing.several_frames(name, frames, step_, {"x": x}, pool, moved, bound)
 
 
 def _contenders(case: Case, gpu: bool) -> dict[str, Callable[..., Tensor]]:

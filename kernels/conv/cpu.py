@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiomamba.kernels.conv.op import empty_like_layout, register
-from audiomamba.kernels.dispatch import step_named_rows
+from audiomamba.kernels.dispatch import frame_by_frame, step_named_rows
 
 __all__ = ["conv", "conv_step_"]
 
@@ -81,7 +81,10 @@ def _backward(
 
 
 def _step_(*inputs: Any) -> Tensor:
-    return step_named_rows(_named_step_, inputs, slots=4, timed=(0,))
+    def frame(*given: Any) -> Tensor:
+        return step_named_rows(_named_step_, given, slots=4, timed=(0,))
+
+    return frame(*inputs) if inputs[0].ndim == 2 else frame_by_frame(frame, inputs, (0,))
 
 
 def _named_step_(

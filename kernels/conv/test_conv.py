@@ -295,6 +295,8 @@ def test_a_wrong_argument_is_named(change: dict[str, Any], message: str) -> None
 @pytest.mark.parametrize("place", PLACES[2:])
 @pytest.mark.parametrize(("kernel", "row"), table_rows("conv"))
 def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, row: Blocks) -> None:
+    if kernel == "conv.steps":
+        return  # see test_several_frames.py
     with forced(kernel, row):
         if kernel == "conv.step":
             test_steps_are_the_whole_and_touch_their_slots_alone(place, 4, torch.float32)

@@ -9,8 +9,6 @@ gradient is the same recurrence run backwards (``ADJOINT``), and the parameters'
 from a second forward run that carries ∂h/∂Ā and ∂h/∂B̄ along. README.md has the derivation.
 """
 
-from typing import Final
-
 import torch
 import triton
 import triton.language as tl
@@ -34,7 +32,6 @@ __all__ = [
 ]
 
 UNROLL = tl.constexpr(4)  # frames whose inputs are loaded at once
-RECURRENT_UP_TO: Final = 64  # frames; below, an FFT is all launches
 
 
 @triton.jit
@@ -326,7 +323,7 @@ def lti(
 ) -> tuple[Tensor, Tensor]:
     """See ``audiomamba.kernels.lti.lti``."""
     if mode is None:
-        mode = "recurrent" if resets is not None or u.shape[1] <= RECURRENT_UP_TO else "conv"
+        mode = "recurrent" if resets is not None or _recurrent(u, system) else "conv"
     if mode == "conv":
         return by_fft.lti(u, system, initial_state)
     if mode == "chunked":
@@ -339,6 +336,13 @@ def lti_step_(u: Tensor, system: System, pool: Tensor, slots: Tensor) -> Tensor:
     """See ``audiomamba.kernels.lti.lti_step_``."""
     y: Tensor = recurrence_step_(u, *_tables(system), pool, slots)
     return y
+
+
+def _recurrent(u: Tensor, system: System) -> bool:
+    """Whether the recurrence is the faster of the two for a call."""
+    states = system.b.shape[1]
+    sizes = {"states": states, "all_states": u.shape[0] * u.shape[2] * states}
+    return u.shape[1] <= pick_blocks("lti.mode", u.device, **sizes)["frames"]
 
 
 def _tables(system: System) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:

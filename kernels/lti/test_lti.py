@@ -1,5 +1,6 @@
 """What every implementation and mode of ``lti`` promises."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor
 
 from audiomamba.errors import ShapeError
-from audiomamba.kernels.blocks import Blocks, forced
+from audiomamba.kernels import blocks
+from audiomamba.kernels.blocks import Blocks, forced, pick_blocks
 from audiomamba.kernels.lti import MODES, lti, lti_step_
 from audiomamba.kernels.lti.cases import BOUNDS, CASES, SMALL_CASES, Arguments, Case, arguments
 from audiomamba.kernels.lti.discretize import discretize, powers
@@ -290,8 +292,53 @@ def test_a_wrong_argument_is_named(change: dict[str, Any], message: str) -> None
 
 
 @pytest.mark.parametrize("place", PLACES[2:])
+@pytest.mark.parametrize("longer", [-1, 0, 1])
+def test_modes_agree_around_the_length_at_which_the_choice_changes(
+    place: Place, longer: int
+) -> None:
+    """A short limit stands for the shipped ones in the interpreter; a GPU runs those."""
+    case = Case(2, 1, 5, 4) if place.interpreted else Case(32, 1, 640, 16, layout="channels")
+    sizes = {"states": case.N, "all_states": case.B * case.D * case.N}
+    shipped = pick_blocks("lti.mode", torch.device(place.device), **sizes)
+    limit = 9 if place.interpreted else shipped["frames"]
+    case = replace(case, T=limit + longer)
+    given = cast(arguments(case), place.device, torch.float32)
+    with forced("lti.mode", replace(shipped, takes={"frames": limit})):
+        results = {
+            mode: lti(
+                *given[:5], **given.options(case, mode=mode, implementation=place.implementation)
+            )
+            for mode in (None, "recurrent", "conv")
+        }
+    chosen = results["recurrent" if longer <= 0 else "conv"]
+    for got, want, other in zip(results[None], chosen, results["conv"], strict=True):
+        assert torch.equal(got, want)
+        assert_near(got, other, 2e-6)  # each is within 1e-6 of the definition
+
+
+@pytest.mark.parametrize(
+    ("arch", "case", "frames"),
+    [
+        ("sm_90", Case(64, 400, 640, 16), 1024),
+        ("sm_90", Case(1, 400, 640, 16), 64),
+        ("sm_90", Case(8, 2048, 1536, 64), 64),
+        ("any", Case(64, 400, 640, 16), 400),
+        ("any", Case(1, 400, 640, 16), 64),
+    ],
+)
+def test_the_recurrence_takes_long_calls_where_they_fill_the_gpu(
+    monkeypatch: pytest.MonkeyPatch, arch: str, case: Case, frames: int
+) -> None:
+    monkeypatch.setattr(blocks, "architecture", lambda device: arch)
+    sizes = {"states": case.N, "all_states": case.B * case.D * case.N}
+    assert pick_blocks("lti.mode", torch.device("cpu"), **sizes)["frames"] == frames
+
+
+@pytest.mark.parametrize("place", PLACES[2:])
 @pytest.mark.parametrize(("kernel", "row"), table_rows("lti"))
 def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, row: Blocks) -> None:
+    if kernel == "lti.mode":
+        return  # see test_modes_agree_around_the_length_at_which_the_choice_changes
     with forced(kernel, row):
         if kernel == "lti.step":
             test_steps_are_the_whole_and_touch_their_slots_alone(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.errors import ShapeError
-from audiomamba.kernels.dispatch import pick
+from audiomamba.kernels.dispatch import frame_by_frame, pick
 from audiomamba.kernels.mamba3 import chunked, op, reference
 
 __all__ = ["Mamba3State", "mamba3", "mamba3_step_"]
@@ -101,40 +101,48 @@ def mamba3_step_(
     delta_bias: Tensor | None = None,
     implementation: str | None = None,
 ) -> Tensor:
-    """Take one step for M rows whose states are rows ``slots`` of ``pool``, in place.
+    """Take one step, or T, for M rows whose states are rows ``slots`` of ``pool``, in place.
+
+    T steps of one call give what T calls give; a GPU reads and writes the states once.
 
     Slot 0 is the null slot: several rows may name it, its content means nothing. Other slots
     occur once in a call. Rows of the pool that are not named stay bitwise as they are.
 
     Args:
-        x, z: ``(M, H, P)``; delta, A, mix: ``(M, H)``; angle: ``(M, R)``; B, C: ``(M, H, N)``.
+        x, z: ``(M, H, P)``; delta, A, mix: ``(M, H)``; angle: ``(M, R)``; B, C: ``(M, H, N)``; for
+            T steps all have a T behind the M. Several frames of a bfloat16 pool round its states
+            once.
         pool: A state of R rows, each tensor contiguous, float32 or narrower.
         slots: ``(M,)`` int32 or int64. Its values are not checked on a GPU.
 
     Returns:
-        Output ``(M, H, P)`` in the dtype of ``x``. There is no gradient.
+        Output of the shape and dtype of ``x``. There is no gradient.
 
     Raises:
         ShapeError: a tensor does not have the shape or dtype named here.
         BackendError: the implementation cannot run on this device.
     """
     name = pick("mamba3_step_", x.device, implementation)
-    if x.ndim != 3:
-        raise ShapeError(f"mamba3_step_: x wants 3 axes (M, H, P), got {tuple(x.shape)}")
-    leading = (x.shape[0],)
+    if x.ndim not in (3, 4):
+        raise ShapeError(f"mamba3_step_: x wants (M, H, P) or (M, T, H, P), got {tuple(x.shape)}")
+    rows, leading = (x.shape[0],), tuple(x.shape[:-2])
     _check("mamba3_step_", leading, x, delta, A, mix, angle, B, C, D, z, delta_bias)
     _check_state("mamba3_step_: pool", pool.turns.shape[0], pool, x, angle, B)
     for key, tensor in zip(pool._fields, pool, strict=True):
         if not tensor.is_contiguous():
             raise ShapeError(f"mamba3_step_: pool.{key} wants contiguous memory")
-    if slots.shape != leading or slots.dtype not in (torch.int32, torch.int64):
+    if slots.shape != rows or slots.dtype not in (torch.int32, torch.int64):
         raise ShapeError(
-            f"mamba3_step_: slots wants {leading} int32 or int64, "
+            f"mamba3_step_: slots wants {rows} int32 or int64, "
             f"got {tuple(slots.shape)} {slots.dtype}"
         )
-    step_ = op.mamba3_step_ if name != "reference" else reference.mamba3_step_
-    out: Tensor = step_(x, delta, A, mix, angle, B, C, *pool, slots, D, z, delta_bias, name)
-    return out
+    inputs = (x, delta, A, mix, angle, B, C, *pool, slots, D, z, delta_bias, name)
+    if name != "reference":
+        out: Tensor = op.mamba3_step_(*inputs)
+        return out
+    if x.ndim == 3:
+        return reference.mamba3_step_(*inputs)
+    return frame_by_frame(reference.mamba3_step_, inputs, (*range(7), op.STEP_GATE))
 
 
 def _first_state(x: Tensor, angle: Tensor, B: Tensor) -> Mamba3State:

@@ -4,11 +4,12 @@ On a GPU: bfloat16, next to mamba-ssm's kernels where they are installed; then t
 float32, beside the reference.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ CPU_CASES = (
 )
 STEP = Case(T=1, H=24, P=64, N=128, R=32)
 STEP_ROWS = {"cuda": (1, 64, 256, 1024), "cpu": (1, 8)}
+BLOCKS = {"cuda": ((1, 64, 1024), (1, 4, 16)), "cpu": ((1,), (4,))}  # rows, and frames of a call
 TIMED = ("x", "delta", "A", "mix", "angle", "B", "C", "z")
 
 
@@ -41,6 +43,8 @@ def cases(device: str) -> Iterator[timing.Case]:
         yield from _sequence(case, device)
     for rows in STEP_ROWS[device]:
         yield _step(rows, device)
+    for rows, frames in product(*BLOCKS[device]):
+        yield _frames(rows, frames, device)
 
 
 def floor_bytes(case: Case, backward: bool) -> int:
@@ -88,15 +92,14 @@ def _step(rows: int, device: str) -> timing.Case:
     def pool() -> Mamba3State:
         return Mamba3State(*(x.new_zeros(rows + 1, *x.shape[1:]) for x in first))
 
-    calls: dict[str, Callable[[], Tensor]] = {
-        "ours": partial(mamba3_step_, **given, pool=pool(), slots=slots)
-    }
+    ours = partial(mamba3_step_, **given, slots=slots)
+    calls: dict[str, Callable[[], Tensor]] = {"ours": partial(ours, pool=pool())}
     reference = partial(mamba3_step_, **given, pool=pool(), slots=slots, implementation="reference")
     error = None
     if not gpu:
         calls["reference"] = reference
     elif rows <= 64:  # it is a loop over the rows
-        error = partial(timing.difference, calls["ours"], reference)
+        error = partial(timing.difference, partial(ours, pool=pool()), reference)
     state = STEP.P * STEP.N + STEP.N + STEP.P + STEP.R
     return timing.Case(
         f"{rows} x {STEP.H} x {STEP.P}, N {STEP.N}",
@@ -107,6 +110,25 @@ def _step(rows: int, device: str) -> timing.Case:
         2e-2 if gpu else 1e-4,
         error,
     )
+
+
+def _frames(rows: int, frames: int, device: str) -> timing.Case:
+    gpu = device == "cuda"
+    dtype = torch.bfloat16 if gpu else torch.float32
+    given = inputs(replace(STEP, B=rows, T=frames), dtype=dtype, device=device, there=gpu)
+    first = given.pop("initial_state")
+    slots = torch.randperm(rows, device=device) + 1
+    timed = {name: given.pop(name) for name in TIMED}
+
+    def step_(now: Mapping[str, Any], pool: tuple[Tensor, ...]) -> Tensor:
+        return mamba3_step_(**now, **given, pool=Mamba3State(*pool), slots=slots)
+
+    heads = rows * STEP.H
+    pool = tuple(x.new_zeros(rows + 1, *x.shape[1:]) for x in first)
+    state = STEP.P * STEP.N + STEP.N + STEP.P + STEP.R
+    moved = 2 * 4 * heads * state + heads * frames * (6 * STEP.P + 4 * STEP.N)
+    name = f"{rows} x {STEP.H} x {STEP.P}, N {STEP.N}"
+    return timing.several_frames(name, frames, step_, timed, pool, moved, 2e-2 if gpu else 1e-4)
 
 
 def _ours(**given: Any) -> Tensor:

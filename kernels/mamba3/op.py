@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiomamba.kernels.dispatch import LIBRARY
+from audiomamba.kernels.dispatch import LIBRARY, frame_by_frame
 
 __all__ = ["mamba3_emit", "mamba3_step_", "mamba3_turn"]
 
@@ -38,6 +38,7 @@ LIBRARY.define(
     "mamba3_emit_backward(Tensor dout, Tensor y, Tensor x, Tensor take, Tensor? D, Tensor? z)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
+STEP_GATE = 13  # where z stands among the arguments of a step; its inputs are the first seven
 mamba3_step_ = torch.ops.audiomamba.mamba3_step_.default
 mamba3_turn = torch.ops.audiomamba.mamba3_turn.default
 mamba3_emit = torch.ops.audiomamba.mamba3_emit.default
@@ -47,8 +48,10 @@ def _step_(*args: Any) -> Tensor:
     *inputs, implementation = args
     # At the first call, so that Triton is not imported where only the CPU path runs.
     module = import_module(f"audiomamba.kernels.mamba3.{implementation}")
-    result: Tensor = module.step_(*inputs)
-    return result
+    if implementation == "gpu" or inputs[0].ndim == 3:
+        result: Tensor = module.step_(*inputs)
+        return result
+    return frame_by_frame(module.step_, inputs, (*range(7), STEP_GATE))
 
 
 def _step_fake(x: Tensor, *rest: Any) -> Tensor:

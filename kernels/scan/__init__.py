@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.errors import ShapeError
-from audiomamba.kernels.dispatch import pick
+from audiomamba.kernels.dispatch import frame_by_frame, pick
 from audiomamba.kernels.scan import op, reference
 
 __all__ = ["scan", "scan_step_"]
@@ -128,29 +128,33 @@ def scan_step_(
     softplus: bool = True,
     implementation: str | None = None,
 ) -> Tensor:
-    """Take one step for M rows whose states are rows ``slots`` of ``pool``, in place.
+    """Take one step, or T, for M rows whose states are rows ``slots`` of ``pool``, in place.
+
+    T steps of one call give what T calls give; a GPU reads and writes the states once.
 
     Slot 0 is the null slot: several rows may name it, its content means nothing. Other slots
     occur once in a call. Rows of the pool that are not named stay bitwise as they are. A row with a
     negative slot names none, and its output is zero.
 
     Args:
-        u, delta, z: ``(M, D)``; ``B, C``: ``(M, G, N)``; the others as in ``scan``.
+        u, delta, z: ``(M, D)`` or ``(M, T, D)``; ``B, C``: ``(M, G, N)`` or ``(M, T, G, N)``; the
+            others as in ``scan``. Several frames of a bfloat16 pool round its states once.
         pool: ``(R, D, N)`` float32 (or bfloat16, float16; float64 off the GPU), any strides.
         slots: ``(M,)`` int32 or int64, below R. Its values are not checked on a GPU.
 
     Returns:
-        Output ``(M, D)`` in the dtype of ``u``. There is no gradient.
+        Output of the shape and dtype of ``u``. There is no gradient.
 
     Raises:
         ShapeError: a tensor does not have the shape or dtype named here.
         BackendError: the implementation cannot run on this device.
     """
     name = pick("scan_step_", u.device, implementation)
-    if u.ndim != 2:
-        raise ShapeError(f"scan_step_: u wants 2 axes (M, D), got {tuple(u.shape)}")
-    rows, channels = u.shape
-    _check_weights("scan_step_", (rows,), channels, A, B, C, delta=delta, z=z)
+    if u.ndim not in (2, 3):
+        raise ShapeError(f"scan_step_: u wants (M, D) or (M, T, D), got {tuple(u.shape)}")
+    *leading, channels = u.shape
+    rows = u.shape[0]
+    _check_weights("scan_step_", tuple(leading), channels, A, B, C, delta=delta, z=z)
     _check_vectors("scan_step_", channels, D=D, delta_bias=delta_bias)
     _check_dtype("scan_step_", u, name)
     if pool.shape[1:] != A.shape:
@@ -163,9 +167,14 @@ def scan_step_(
             f"got {tuple(slots.shape)} {slots.dtype}"
         )
     if name == "reference":
-        return reference.scan_step_(
-            u, delta, A, B, C, pool, slots, D=D, z=z, delta_bias=delta_bias, softplus=softplus
-        )
+
+        def frame(u: Tensor, delta: Tensor, B: Tensor, C: Tensor, z: Tensor | None) -> Tensor:
+            return reference.scan_step_(
+                u, delta, A, B, C, pool, slots, D=D, z=z, delta_bias=delta_bias, softplus=softplus
+            )
+
+        timed = (u, delta, B, C, z)
+        return frame(*timed) if u.ndim == 2 else frame_by_frame(frame, timed, range(5))
     out: Tensor = op.scan_step_(u, delta, A, B, C, pool, slots, D, z, delta_bias, softplus, name)
     return out
 

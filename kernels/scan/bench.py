@@ -5,11 +5,12 @@ the first also with channels contiguous, next to mamba-ssm where it is installed
 Elsewhere: float32, beside the reference.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ CPU_CASES = (
 )
 STEP_ROWS = {"cuda": (1, 64, 256, 1024, 4096), "cpu": (1, 8)}
 STEP_WIDTH, STATES = {"cuda": 1536, "cpu": 768}, 16
+BLOCKS = {"cuda": ((1, 64, 1024), (1, 4, 16)), "cpu": ((1,), (4,))}  # rows, and frames of a call
 TIMED = ("u", "delta", "B", "C", "z")
 
 
@@ -46,6 +48,8 @@ def cases(device: str) -> Iterator[timing.Case]:
         yield _step(rows, torch.float32, device)
         if device == "cuda" and rows > 1:
             yield _step(rows, torch.bfloat16, device)
+    for rows, frames in product(*BLOCKS[device]):
+        yield _frames(rows, frames, device)
 
 
 def _sequence(case: Case, speed: Speed | None, device: str) -> Iterator[timing.Case]:
@@ -91,12 +95,17 @@ def _step(rows: int, pool_dtype: torch.dtype, device: str) -> timing.Case:
         calls[name or "ours"] = partial(
             scan_step_, **given, pool=pool, slots=slots, implementation=name
         )
+    error = None
     if gpu:
-        # The reference is a loop over rows on the host: it judges, and is not timed.
+        # The reference is a loop over rows on the host: it judges, and is not timed. What it judges
+        # has a pool of its own, as the contenders must all be at the same frame.
         reference = calls.pop("reference", None)
+        if reference is not None:
+            own = torch.zeros_like(pool)
+            judged = partial(scan_step_, **given, pool=own, slots=slots)
+            error = partial(timing.difference, judged, reference)
         if find_spec("mamba_ssm") is not None:
             calls["mamba-ssm"] = _peer_step(given, rows, width, pool_dtype, slots)
-    error = partial(timing.difference, calls["ours"], reference) if gpu and reference else None
     moved = 2 * rows * width * STATES * (2 if pool_dtype == torch.bfloat16 else 4)
     return timing.Case(
         f"{rows} x {width}, N {STATES}, {str(pool_dtype).removeprefix('torch.')}",
@@ -107,6 +116,25 @@ def _step(rows: int, pool_dtype: torch.dtype, device: str) -> timing.Case:
         2e-2 if gpu else 1e-4,
         error,
     )
+
+
+def _frames(rows: int, frames: int, device: str) -> timing.Case:
+    gpu, width = device == "cuda", STEP_WIDTH[device]
+    dtype = torch.bfloat16 if gpu else torch.float32
+    case = Case(B=rows, T=frames, D=width, N=STATES)
+    given = inputs(case, dtype=dtype, device=device, there=gpu)
+    del given["initial_state"], given["reverse"]
+    slots = torch.randperm(rows, device=device) + 1
+
+    timed = {name: given.pop(name) for name in TIMED}
+
+    def step_(now: Mapping[str, Any], pool: tuple[Tensor, ...]) -> Tensor:
+        return scan_step_(**now, **given, pool=pool[0], slots=slots)
+
+    moved = 2 * 4 * rows * width * STATES + 8 * rows * frames * width
+    pool = (torch.randn(rows + 1, width, STATES, device=device),)
+    name = f"{rows} x {width}, N {STATES}"
+    return timing.several_frames(name, frames, step_, timed, pool, moved, 2e-2 if gpu else 1e-4)
 
 
 def _ours(**given: Any) -> Tensor:

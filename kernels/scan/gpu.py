@@ -189,12 +189,14 @@ def step_(
     delta_bias: Tensor | None,
     softplus: bool,
 ) -> Tensor:
-    """Advance rows ``slots`` of ``pool`` by one step and return the output."""
-    rows, channels = u.shape
+    """Advance rows ``slots`` of ``pool`` by one frame, or T, and return the output."""
+    rows, channels = u.shape[0], u.shape[-1]
+    frames = u.shape[1] if u.ndim == 3 else 1
     out = torch.empty_like(u)
-    if rows and channels:
+    if rows and channels and frames:
         NP = triton.next_power_of_2(A.shape[1])
-        per_group = channels // B.shape[1]
+        groups = B.shape[-2]
+        per_group = channels // groups
         row = pick_blocks("scan.step", u.device, rows=rows)
         most = row["channels"]
         BD = max(1, min(most, most * 16 // NP, triton.next_power_of_2(per_group)))
@@ -202,7 +204,7 @@ def step_(
         with torch.cuda.device_of(u):
             launch(
                 step_kernel,
-                (B.shape[1] * tiles_per_group, rows),
+                (groups * tiles_per_group, rows),
                 u,
                 delta,
                 _dense(A),
@@ -214,24 +216,34 @@ def step_(
                 z,
                 _dense(delta_bias),
                 out,
+                frames,
                 channels,
                 per_group,
                 tiles_per_group,
-                *u.stride(),
-                *delta.stride(),
-                *_strides(z, 2),
-                *out.stride(),
-                *B.stride(),
-                *C.stride(),
+                *_framed(u, 3),
+                *_framed(delta, 3),
+                *_framed(z, 3),
+                *_framed(out, 3),
+                *_framed(B, 4),
+                *_framed(C, 4),
                 *pool.stride(),
                 *slots.stride(),
                 N=A.shape[1],
                 NP=NP,
                 BD=BD,
                 SOFTPLUS=softplus,
+                MANY=frames > 1,
                 **row.settings,
             )
     return out
+
+
+def _framed(x: Tensor | None, axes: int) -> tuple[int, ...]:
+    """Strides of a block of frames; a single one has no axis of time."""
+    if x is None:
+        return (0,) * axes
+    row, *rest = x.stride()
+    return (row, *rest) if x.ndim == axes else (row, 0, *rest)
 
 
 def _plan(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiomamba.kernels.dispatch import LIBRARY, step_named_rows
+from audiomamba.kernels.dispatch import LIBRARY, frame_by_frame, step_named_rows
 
 __all__ = ["scan_forward", "scan_step_"]
 
@@ -74,7 +74,12 @@ def _step_(*args: Any) -> Tensor:
     if implementation == "gpu":
         result: Tensor = step_(*inputs)
         return result
-    return step_named_rows(step_, inputs, slots=6, timed=(0, 1, 3, 4, 8))
+    timed = (0, 1, 3, 4, 8)
+
+    def frame(*given: Any) -> Tensor:
+        return step_named_rows(step_, given, slots=6, timed=timed)
+
+    return frame(*inputs) if inputs[0].ndim == 2 else frame_by_frame(frame, inputs, timed)
 
 
 LIBRARY.impl("scan_forward", _forward, "CompositeExplicitAutograd")

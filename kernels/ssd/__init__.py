@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.errors import ShapeError
-from audiomamba.kernels.dispatch import pick
+from audiomamba.kernels.dispatch import frame_by_frame, pick
 from audiomamba.kernels.ssd import op, reference
 
 __all__ = ["ssd", "ssd_step_"]
@@ -132,55 +132,66 @@ def ssd_step_(
     delta_limit: tuple[float, float] = NO_LIMIT,
     implementation: str | None = None,
 ) -> Tensor:
-    """Take one step for M rows whose states are rows ``slots`` of ``pool``, in place.
+    """Take one step, or T, for M rows whose states are rows ``slots`` of ``pool``, in place.
+
+    T steps of one call give what T calls give; a GPU reads and writes the states once.
 
     Slot 0 is the null slot: several rows may name it, its content means nothing. Other slots
     occur once in a call. Rows of the pool that are not named stay bitwise as they are. A row with a
     negative slot names none, and its output is zero.
 
     Args:
-        x, z: ``(M, H, P)``; delta: ``(M, H)``; A: ``(H,)`` or ``(M, H)``; B, C: ``(M, G, N)``; the
-            others as in ``ssd``.
+        x, z: ``(M, H, P)``; delta: ``(M, H)``; A: ``(H,)`` or ``(M, H)``; B, C: ``(M, G, N)``; for
+            T steps all that have an M have a T behind it; the others as in ``ssd``. Several frames
+            of a bfloat16 pool round its states once.
         pool: ``(R, H, P, N)`` float32 (or bfloat16, float16; float64 off the GPU), any strides.
         slots: ``(M,)`` int32 or int64, below R. Its values are not checked on a GPU.
 
     Returns:
-        Output ``(M, H, P)`` in the dtype of ``x``. There is no gradient.
+        Output of the shape and dtype of ``x``. There is no gradient.
 
     Raises:
         ShapeError: a tensor does not have the shape or dtype named here.
         BackendError: the implementation cannot run on this device.
     """
     name = pick("ssd_step_", x.device, implementation)
-    if x.ndim != 3:
-        raise ShapeError(f"ssd_step_: x wants 3 axes (M, H, P), got {tuple(x.shape)}")
-    leading = (x.shape[0],)
+    if x.ndim not in (3, 4):
+        raise ShapeError(f"ssd_step_: x wants (M, H, P) or (M, T, H, P), got {tuple(x.shape)}")
+    rows, leading = (x.shape[0],), tuple(x.shape[:-2])
     D = _check("ssd_step_", leading, x, delta, A, B, C, D, z, delta_bias, delta_limit, name)
-    if pool.ndim != 4 or pool.shape[1:] != (*x.shape[1:], B.shape[2]):
+    if pool.ndim != 4 or pool.shape[1:] != (*x.shape[-2:], B.shape[-1]):
         raise ShapeError(
-            f"ssd_step_: pool wants (R, {x.shape[1]}, {x.shape[2]}, {B.shape[2]}), "
+            f"ssd_step_: pool wants (R, {x.shape[-2]}, {x.shape[-1]}, {B.shape[-1]}), "
             f"got {tuple(pool.shape)}"
         )
-    if slots.shape != leading or slots.dtype not in (torch.int32, torch.int64):
+    if slots.shape != rows or slots.dtype not in (torch.int32, torch.int64):
         raise ShapeError(
-            f"ssd_step_: slots wants {leading} int32 or int64, "
-            f"got {tuple(slots.shape)} {slots.dtype}"
+            f"ssd_step_: slots wants {rows} int32 or int64, got {tuple(slots.shape)} {slots.dtype}"
         )
     if name == "reference":
-        return reference.ssd_step_(
-            x,
-            delta,
-            A,
-            B,
-            C,
-            pool,
-            slots,
-            D=D,
-            z=z,
-            delta_bias=delta_bias,
-            softplus=softplus,
-            delta_limit=delta_limit,
-        )
+
+        def frame(
+            x: Tensor, delta: Tensor, B: Tensor, C: Tensor, z: Tensor | None, A: Tensor
+        ) -> Tensor:
+            return reference.ssd_step_(
+                x,
+                delta,
+                A,
+                B,
+                C,
+                pool,
+                slots,
+                D=D,
+                z=z,
+                delta_bias=delta_bias,
+                softplus=softplus,
+                delta_limit=delta_limit,
+            )
+
+        inputs = (x, delta, B, C, z, A)
+        if x.ndim == 3:
+            return frame(*inputs)
+        return frame_by_frame(frame, inputs, range(5 if A.ndim == 1 else 6))
     out: Tensor = op.ssd_step_(
         x, delta, A, B, C, pool, slots, D, z, delta_bias, softplus, *delta_limit, name
     )

@@ -4,11 +4,12 @@ On a GPU: bfloat16, the shapes of ``cases.SPEED``, next to mamba-ssm where it is
 the step with pools of two dtypes. Elsewhere: float32, beside the reference.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ CPU_CASES = (
 )
 STEP = Case(T=1, H=24, P=64, N=128)
 STEP_ROWS = {"cuda": (1, 64, 256, 1024), "cpu": (1, 8)}
+BLOCKS = {"cuda": ((1, 64, 1024), (1, 4, 16)), "cpu": ((1,), (4,))}  # rows, and frames of a call
 TIMED = ("x", "delta", "B", "C", "z")
 
 
@@ -44,6 +46,8 @@ def cases(device: str) -> Iterator[timing.Case]:
         yield _step(rows, torch.float32, device)
         if device == "cuda" and rows > 1:
             yield _step(rows, torch.bfloat16, device)
+    for rows, frames in product(*BLOCKS[device]):
+        yield _frames(rows, frames, device)
 
 
 def _sequence(case: Case, speed: Speed | None, device: str) -> Iterator[timing.Case]:
@@ -96,7 +100,9 @@ def _step(rows: int, pool_dtype: torch.dtype, device: str) -> timing.Case:
     if not gpu:
         calls["reference"] = reference
     elif rows <= 64:
-        error = partial(timing.difference, calls["ours"], reference)
+        # With a pool of its own, as the contenders must all be at the same frame.
+        judged = partial(ssd_step_, **given, pool=pool(), slots=slots)
+        error = partial(timing.difference, judged, reference)
     if gpu and find_spec("mamba_ssm") is not None:
         calls["mamba-ssm"] = _peer_step(given, pool(), slots)
     moved = 2 * rows * STEP.H * STEP.P * STEP.N * (2 if pool_dtype == torch.bfloat16 else 4)
@@ -109,6 +115,25 @@ def _step(rows: int, pool_dtype: torch.dtype, device: str) -> timing.Case:
         2e-2 if gpu else 1e-4,
         error,
     )
+
+
+def _frames(rows: int, frames: int, device: str) -> timing.Case:
+    gpu = device == "cuda"
+    dtype = torch.bfloat16 if gpu else torch.float32
+    given = inputs(replace(STEP, B=rows, T=frames), dtype=dtype, device=device, there=gpu)
+    del given["initial_state"]
+    slots = torch.randperm(rows, device=device) + 1
+
+    timed = {name: given.pop(name) for name in TIMED}
+
+    def step_(now: Mapping[str, Any], pool: tuple[Tensor, ...]) -> Tensor:
+        return ssd_step_(**now, **given, pool=pool[0], slots=slots)
+
+    channels = rows * STEP.H * STEP.P
+    pool = (torch.randn(rows + 1, STEP.H, STEP.P, STEP.N, device=device),)
+    name = f"{rows} x {STEP.H} x {STEP.P}, N {STEP.N}"
+    moved = 2 * 4 * channels * STEP.N + 6 * channels * frames
+    return timing.several_frames(name, frames, step_, timed, pool, moved, 2e-2 if gpu else 1e-4)
 
 
 def _ours(**given: Any) -> Tensor:

@@ -351,11 +351,12 @@ def step_(
     low: float,
     high: float,
 ) -> Tensor:
-    """Advance rows ``slots`` of ``pool`` by one step and return the output."""
-    rows, heads, width = x.shape
+    """Advance rows ``slots`` of ``pool`` by one frame, or T, and return the output."""
+    rows, heads, width = x.shape[0], *x.shape[-2:]
+    frames = x.shape[1] if x.ndim == 4 else 1
     out = torch.empty_like(x)
-    if rows and heads:
-        NP = triton.next_power_of_2(B.shape[2])
+    if rows and heads and frames:
+        NP = triton.next_power_of_2(B.shape[-1])
         row = pick_blocks("ssd.step", x.device, rows=rows)
         BP = max(1, min(triton.next_power_of_2(width), row["values"] // NP))
         with torch.cuda.device_of(x):
@@ -373,28 +374,38 @@ def step_(
                 z,
                 _dense(delta_bias),
                 out,
-                heads // B.shape[1],
+                frames,
+                heads // B.shape[-2],
                 low,
                 high,
-                *x.stride(),
-                *delta.stride(),
-                *_strides(z, 3),
-                *out.stride(),
-                *(A.stride() if A.ndim == 2 else (0, *A.stride())),
-                *B.stride(),
-                *C.stride(),
+                *_framed(x, 4),
+                *_framed(delta, 3),
+                *_framed(z, 4),
+                *_framed(out, 4),
+                *(_framed(A, 3) if A.ndim > 1 else (0, 0, *A.stride())),
+                *_framed(B, 4),
+                *_framed(C, 4),
                 *_strides(D, 2),
                 *pool.stride(),
                 *slots.stride(),
                 P=width,
-                N=B.shape[2],
+                N=B.shape[-1],
                 BP=BP,
                 NP=NP,
                 SOFTPLUS=softplus,
-                BY_STEP=A.ndim == 2,
+                BY_STEP=A.ndim > 1,
+                MANY=frames > 1,
                 **row.settings,
             )
     return out
+
+
+def _framed(x: Tensor | None, axes: int) -> tuple[int, ...]:
+    """Strides of a block of frames; a single one has no axis of time."""
+    if x is None:
+        return (0,) * axes
+    row, *rest = x.stride()
+    return (row, *rest) if x.ndim == axes else (row, 0, *rest)
 
 
 def _parts(plan: _Plan, x: Tensor, B: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.kernels.blocks import pick_blocks
-from audiomamba.kernels.dispatch import LIBRARY, step_named_rows
+from audiomamba.kernels.dispatch import LIBRARY, frame_by_frame, step_named_rows
 
 __all__ = ["ssd_forward", "ssd_step_"]
 
@@ -88,8 +88,12 @@ def _step_(*args: Any) -> Tensor:
     if implementation == "gpu":
         result: Tensor = step_(*inputs)
         return result
-    rates = (2,) if inputs[2].ndim == 2 else ()  # one decay a row
-    return step_named_rows(step_, inputs, slots=6, timed=(0, 1, 3, 4, 8, *rates))
+    timed = (0, 1, 3, 4, 8, *((2,) if inputs[2].ndim > 1 else ()))  # one decay a row
+
+    def frame(*given: Any) -> Tensor:
+        return step_named_rows(step_, given, slots=6, timed=timed)
+
+    return frame(*inputs) if inputs[0].ndim == 3 else frame_by_frame(frame, inputs, timed)
 
 
 LIBRARY.impl("ssd_forward", _forward, "CompositeExplicitAutograd")

@@ -358,14 +358,27 @@ def gradient_kernel(
 
 
 @triton.jit
+def _frame(q_dt, q_x, q_B, q_C, q_A, p_ok, n_ok, more):
+    """Load what the recurrence takes of one frame."""
+    dt = tl.load(q_dt, mask=more, other=0.0).to(tl.float32)
+    x = tl.load(q_x, mask=p_ok & more, other=0.0).to(tl.float32)
+    b = tl.load(q_B, mask=n_ok & more, other=0.0).to(tl.float32)
+    c = tl.load(q_C, mask=n_ok & more, other=0.0).to(tl.float32)
+    return dt, x, b, c, tl.load(q_A, mask=more, other=0.0).to(tl.float32) * LOG2E
+
+
+@triton.jit
 def step_kernel(
     p_x, p_dt, p_A, p_B, p_C, p_pool, p_slots, p_D, p_z, p_bias, p_out,
-    per_group, low, high,
-    s_xm, s_xh, s_xp, s_dm, s_dh, s_zm, s_zh, s_zp, s_om, s_oh, s_op,
-    s_Am, s_Ah, s_Bm, s_Bg, s_Bn, s_Cm, s_Cg, s_Cn, s_Dh, s_Dp, s_Sr, s_Sh, s_Sp, s_Sn, s_sm,
+    T, per_group, low, high,
+    s_xm, s_xt, s_xh, s_xp, s_dm, s_dt, s_dh, s_zm, s_zt, s_zh, s_zp, s_om, s_ot, s_oh, s_op,
+    s_Am, s_At, s_Ah, s_Bm, s_Bt, s_Bg, s_Bn, s_Cm, s_Ct, s_Cg, s_Cn, s_Dh, s_Dp,
+    s_Sr, s_Sh, s_Sp, s_Sn, s_sm,
     P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, NP: tl.constexpr, SOFTPLUS: tl.constexpr,
-    BY_STEP: tl.constexpr,
+    BY_STEP: tl.constexpr, MANY: tl.constexpr,
 ):  # fmt: skip
+    """T frames of some channels of one head; the state is read before the first and written after
+    the last."""
     i_h = tl.program_id(0) // tl.cdiv(P, BP)
     i_m = tl.program_id(1).to(tl.int64)
     i_g = i_h // per_group
@@ -377,24 +390,50 @@ def step_kernel(
     ok = p_ok[:, None] & n_ok[None, :] & (slot >= 0)
     q_h = p_pool + slot * s_Sr + i_h * s_Sh + p[:, None] * s_Sp + n[None, :] * s_Sn
     h = tl.load(q_h, mask=ok, other=0.0).to(tl.float32)
-    dt = tl.load(p_dt + i_m * s_dm + i_h * s_dh).to(tl.float32)
-    if p_bias is not None:
-        dt += tl.load(p_bias + i_h).to(tl.float32)
-    dt = step_size(dt, low, high, SOFTPLUS)
-    x = tl.load(p_x + i_m * s_xm + i_h * s_xh + p * s_xp, mask=p_ok, other=0.0).to(tl.float32)
-    b = tl.load(p_B + i_m * s_Bm + i_g * s_Bg + n * s_Bn, mask=n_ok, other=0.0).to(tl.float32)
-    c = tl.load(p_C + i_m * s_Cm + i_g * s_Cg + n * s_Cn, mask=n_ok, other=0.0).to(tl.float32)
-    log = tl.load(p_A + i_m * s_Am + i_h * s_Ah).to(tl.float32) * LOG2E
-    if not BY_STEP:
-        log *= dt
-    h *= tl.math.exp2(log)
-    h += (dt * x)[:, None] * b[None, :]
-    tl.store(q_h, h.to(p_pool.dtype.element_ty), mask=ok)
-    y = tl.sum(h * c[None, :], axis=1)
-    if p_D is not None:
-        y += x * tl.load(p_D + i_h * s_Dh + p * s_Dp, mask=p_ok, other=0.0).to(tl.float32)
+    q_dt = p_dt + i_m * s_dm + i_h * s_dh
+    q_x = p_x + i_m * s_xm + i_h * s_xh + p * s_xp
+    q_B = p_B + i_m * s_Bm + i_g * s_Bg + n * s_Bn
+    q_C = p_C + i_m * s_Cm + i_g * s_Cg + n * s_Cn
+    q_A = p_A + i_m * s_Am + i_h * s_Ah
+    q_o = p_out + i_m * s_om + i_h * s_oh + p * s_op
     if p_z is not None:
-        z = tl.load(p_z + i_m * s_zm + i_h * s_zh + p * s_zp, mask=p_ok, other=0.0).to(tl.float32)
-        y *= z * sigmoid(z)
-    y = tl.where(slot >= 0, y, 0.0)
-    tl.store(p_out + i_m * s_om + i_h * s_oh + p * s_op, y.to(p_out.dtype.element_ty), mask=p_ok)
+        q_z = p_z + i_m * s_zm + i_h * s_zh + p * s_zp
+    dt, x, b, c, log = _frame(q_dt, q_x, q_B, q_C, q_A, p_ok, n_ok, True)
+    for t in range(0, T):
+        if MANY:  # the next frame is on its way while this one is computed
+            q_dt += s_dt
+            q_x += s_xt
+            q_B += s_Bt
+            q_C += s_Ct
+            q_A += s_At
+            next_dt, next_x, next_b, next_c, next_log = _frame(
+                q_dt, q_x, q_B, q_C, q_A, p_ok, n_ok, t + 1 < T
+            )
+        if p_bias is not None:
+            dt += tl.load(p_bias + i_h).to(tl.float32)
+        dt = step_size(dt, low, high, SOFTPLUS)
+        if not BY_STEP:
+            log *= dt
+        h *= tl.math.exp2(log)
+        h += (dt * x)[:, None] * b[None, :]
+        if not MANY:  # at once, so that it does not wait for the output
+            tl.store(q_h, h.to(p_pool.dtype.element_ty), mask=ok)
+        y = tl.sum(h * c[None, :], axis=1)
+        if p_D is not None:
+            y += x * tl.load(p_D + i_h * s_Dh + p * s_Dp, mask=p_ok, other=0.0).to(tl.float32)
+        if p_z is not None:
+            z = tl.load(q_z, mask=p_ok, other=0.0).to(tl.float32)
+            y *= z * sigmoid(z)
+        y = tl.where(slot >= 0, y, 0.0)
+        tl.store(q_o, y.to(p_out.dtype.element_ty), mask=p_ok)
+        if MANY:
+            q_o += s_ot
+            if p_z is not None:
+                q_z += s_zt
+            dt = next_dt
+            x = next_x
+            b = next_b
+            c = next_c
+            log = next_log
+    if MANY:
+        tl.store(q_h, h.to(p_pool.dtype.element_ty), mask=ok)
