@@ -79,14 +79,16 @@ class Row:
     floor: float | None = None
 
 
-def main(op: str, cases: Callable[[str], Iterable[Case]]) -> None:
+def main(op: str, cases: Callable[[str], Iterable[Case]], *, program: str = "") -> None:
     """Measure an op as its command line asks: a table, or with ``--json`` a line a contender.
 
     Args:
         op: Its name.
         cases: Makes the cases of a device, ``cuda`` or ``cpu``, one after the other.
+        program: The module that asks, where it is not the op's bench.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m audiomamba.kernels.{op}.bench")
+    program = program or f"audiomamba.kernels.{op}.bench"
+    parser = argparse.ArgumentParser(prog=f"python -m {program}")
     parser.add_argument("--json", action="store_true", help="print a JSON object a contender")
     parser.add_argument("--what", nargs="+", choices=WHAT, default=WHAT, help="kinds of case (all)")
     options = parser.parse_args()
