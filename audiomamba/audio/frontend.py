@@ -1,12 +1,11 @@
-"""From samples as they come to features: channels mixed, resampled, levelled, log-mel."""
+"""From samples as they come to features: channels mixed, resampled, and what the model hears."""
 
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audiomamba.audio.level import LevelControl
-from audiomamba.audio.mel import MelConfig, StreamingMel
+from audiomamba.audio.features import FeatureConfig, streaming_features
 from audiomamba.audio.resample import Resampler
 from audiomamba.errors import AudioError
 
@@ -21,7 +20,7 @@ class FrontEnd:
     """The front end of one stream; any chunking gives the same features.
 
     Args:
-        mel: Features of the model.
+        features: Of the model.
         sample_rate: Of what is fed, Hz.
         channels: Of what is fed.
         channel_mode: ``mix`` averages the channels, ``first`` takes the first.
@@ -32,7 +31,7 @@ class FrontEnd:
 
     def __init__(
         self,
-        mel: MelConfig,
+        features: FeatureConfig,
         sample_rate: int = 16_000,
         *,
         channels: int = 1,
@@ -41,8 +40,8 @@ class FrontEnd:
         if not 1 <= channels <= 32:
             raise AudioError(f"channels must be 1 to 32, got {channels}")
         self.channels, self.channel_mode = channels, channel_mode
-        self._resampler = Resampler(sample_rate, mel.sample_rate)
-        self._mel = StreamingMel(mel, LevelControl())
+        self._resampler = Resampler(sample_rate, features.sample_rate)
+        self._features = streaming_features(features)
 
     def feed(self, samples: Samples) -> Samples:
         """Take ``(n,)``, or ``(n, channels)`` of several channels; return new frames ``(k, bins)``.
@@ -52,29 +51,29 @@ class FrontEnd:
         """
         mono = self._mono(np.asarray(samples, np.float32))
         parts = [
-            self._mel.feed(self._resampler.feed(mono[start : start + PIECE]))
+            self._features.feed(self._resampler.feed(mono[start : start + PIECE]))
             for start in range(0, max(1, len(mono)), PIECE)
         ]
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def wanted(self, frames: int) -> int:
         """Samples of each channel that have to come for so many frames more, at least one."""
-        return self._resampler.wanted(self._mel.wanted(frames))
+        return self._resampler.wanted(self._features.wanted(frames))
 
     def finish(self) -> Samples:
         """The frames that the last samples complete."""
-        frames = self._mel.feed(self._resampler.finish())
-        self._mel.finish()
+        frames = self._features.feed(self._resampler.finish())
+        self._features.finish()
         return frames
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on elsewhere."""
-        return {"resampler": self._resampler.state(), "mel": self._mel.state()}
+        return {"resampler": self._resampler.state(), "mel": self._features.state()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self._resampler.load(state["resampler"])
-        self._mel.load(state["mel"])
+        self._features.load(state["mel"])
 
     def _mono(self, samples: Samples) -> Samples:
         wanted = "(n,)" if self.channels == 1 else f"(n, {self.channels})"

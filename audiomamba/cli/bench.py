@@ -176,7 +176,8 @@ def _encoder(args: argparse.Namespace) -> int:
     import torch
 
     from audiomamba.kernels import native
-    from audiomamba.models.native import NativeTranscriber
+    from audiomamba.models.checkpoint_files import read_config
+    from audiomamba.models.native import NativeTranscriber, why_not
     from audiomamba.models.registry import find
     from audiomamba.models.torch_acoustic import load_transcriber
 
@@ -186,7 +187,7 @@ def _encoder(args: argparse.Namespace) -> int:
     engines: dict[str, Callable[[int], Callable[[], None]]] = {
         "torch": partial(_torch_case, transcriber)
     }
-    if (reason := native.why_not()) is None:
+    if (reason := native.why_not() or why_not(read_config(folder)["model"])) is None:
         for name, int8 in (("native-float32", False), ("native-int8", True)):
             engine = NativeTranscriber.from_folder(folder, int8=int8)
             engines[name] = partial(_native_case, engine)
@@ -230,7 +231,7 @@ def _measure(cases: dict[str, Callable[[], None]]) -> dict[str, float]:
 def _torch_case(model: "Transcriber", block: int) -> Callable[[], None]:
     import torch
 
-    features = torch.randn(1, 4 * block, model.config.mel.bins)
+    features = torch.randn(1, 4 * block, model.config.features.bins)
 
     @torch.inference_mode()
     def case() -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from audiomamba.errors import BackendError
 from audiomamba.kernels import native
-from audiomamba.models.native import NativeTranscriber
+from audiomamba.models.checkpoint_files import read_config
+from audiomamba.models.native import NativeTranscriber, why_not
 
 __all__ = ["AcousticModel", "EngineName", "NativeAcoustic", "load_acoustic"]
 
@@ -58,7 +59,7 @@ class NativeAcoustic:
 def load_acoustic(
     folder: Path, *, device: str = "cpu", engine: EngineName = "auto"
 ) -> AcousticModel:
-    """Load a checkpoint's network. ``auto`` is native on a CPU where it was built, else torch.
+    """Load a checkpoint's network. ``auto`` is native on a CPU where that can run, else torch.
 
     Raises:
         BackendError: the native engine was asked for and cannot run.
@@ -66,16 +67,23 @@ def load_acoustic(
     """
     if engine == "native" and device != "cpu":
         raise BackendError(f"the native engine runs on the CPU alone, not on {device}")
-    if engine == "native" or (engine == "auto" and device == "cpu" and native.why_not() is None):
-        log.info("engine: native")
-        return NativeAcoustic(NativeTranscriber.from_folder(folder))
+    if engine == "native":
+        return _native(folder)
     if engine == "auto" and device == "cpu":
-        _say_what_it_costs(native.why_not() or "")
+        reason = native.why_not() or why_not(read_config(folder).get("model", {}))
+        if reason is None:
+            return _native(folder)
+        _say_what_it_costs(reason)
     # Late: where the native engine runs, torch is never imported.
     from audiomamba.models.torch_acoustic import TorchAcoustic, load_transcriber
 
     log.info("engine: torch on %s", device)
     return TorchAcoustic(load_transcriber(folder, device=device))
+
+
+def _native(folder: Path) -> NativeAcoustic:
+    log.info("engine: native")
+    return NativeAcoustic(NativeTranscriber.from_folder(folder))
 
 
 @lru_cache(maxsize=1)

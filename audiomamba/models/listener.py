@@ -164,7 +164,7 @@ class Listener:
         """All of a stream but the model's own state, for those who run the model themselves."""
         return Recognition(
             self.vocabulary,
-            self.config.mel,
+            self.config.features,
             decoder or self.decoder_config(),
             block_frames=block * FACTOR,
             sample_rate=sample_rate,

@@ -8,14 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiomamba.errors import ModelError, ShapeError
+from audiomamba.errors import BackendError, ModelError, ShapeError
 from audiomamba.kernels import native
 from audiomamba.models.checkpoint_files import read_config, read_weights
 from audiomamba.models.native_weights import Floats, Pointers, Weights, describe_block
 
-__all__ = ["NativeTranscriber"]
+__all__ = ["NativeTranscriber", "why_not"]
 
 FACTOR = 4  # feature frames to one frame of the encoder; part of the engine's C interface
+
+
+def why_not(config: Mapping[str, Any]) -> str | None:
+    """What keeps the engine, where it was built, from a model of this configuration."""
+    front_end = config.get("front_end", "mel")
+    return None if front_end == "mel" else f"the native engine has no {front_end} front end"
 
 
 class NativeTranscriber:
@@ -27,11 +33,13 @@ class NativeTranscriber:
         int8: Keep linear maps as int8 with 14-bit activations, several times faster; else float32.
 
     Raises:
-        BackendError: the engine was not built.
+        BackendError: the engine was not built, or has no such front end.
         ModelError: a weight is missing, or a size is not supported by the engine.
     """
 
     def __init__(self, config: Mapping[str, Any], weights: Weights, *, int8: bool = True) -> None:
+        if (reason := why_not(config)) is not None:
+            raise BackendError(f"{reason}; use the torch engine")
         self._library = native.library()
         self.bins = int(config["mel"]["bins"])
         self.vocabulary = int(config["vocabulary"])

@@ -1,10 +1,11 @@
-"""The streaming transcriber: log-mel features to probabilities of word pieces, frame by frame."""
+"""The streaming transcriber: features to probabilities of word pieces, frame by frame."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from audiomamba.models.pyramid import Pyramid, PyramidState
 from audiomamba.models.subsample import Subsampler, SubsamplerState
 from audiomamba.models.transcriber_config import TranscriberConfig
 from audiomamba.nn import Norm, Stack, StackState, gather, scatter_
@@ -22,7 +23,7 @@ class TranscriberOutput(NamedTuple):
 
 
 class TranscriberState(NamedTuple):
-    subsample: SubsamplerState
+    subsample: SubsamplerState | PyramidState
     stack: StackState
 
 
@@ -42,6 +43,8 @@ class TapHead(nn.Module):
 class Transcriber(nn.Module):
     """Subsampling, a stack of LTI and selective layers, and CTC heads.
 
+    What is subsampled are log-mel features, or with ``front_end="waveform"`` the samples.
+
     Complex LTI layers with local convolutions come first, selective ones once the signal is
     compressed. Latency is a choice: layers with ``look_ahead`` make the stream late and see what
     came in between; without them the network is causal and writes as early as CTC lets it, which is
@@ -50,15 +53,19 @@ class Transcriber(nn.Module):
 
     mel_mean: Tensor
     mel_scale: Tensor
+    subsample: Subsampler | Pyramid
 
     def __init__(self, config: TranscriberConfig) -> None:
         super().__init__()
         self.config = config
         width, eps = config.stack.width, config.stack.norm_eps
-        first, second = config.subsample_channels
-        self.register_buffer("mel_mean", torch.zeros(config.mel.bins))
-        self.register_buffer("mel_scale", torch.ones(config.mel.bins))
-        self.subsample = Subsampler(config.mel.bins, width, (first, second))
+        if config.front_end == "waveform":
+            self.subsample = Pyramid(config.pyramid, config.mel, width, eps)
+        else:
+            first, second = config.subsample_channels
+            self.register_buffer("mel_mean", torch.zeros(config.mel.bins))
+            self.register_buffer("mel_scale", torch.ones(config.mel.bins))
+            self.subsample = Subsampler(config.mel.bins, width, (first, second))
         self.stack = Stack(config.stack)
         self.out = nn.Linear(width, config.vocabulary)
         if config.inter_layer:
@@ -69,7 +76,7 @@ class Transcriber(nn.Module):
             self.active = nn.Linear(width, 1)
 
     def set_feature_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Fix the normalisation of the features: mean and deviation a bin, ``(bins,)`` each."""
+        """Fix the normalisation of log-mel: mean and deviation a bin, ``(bins,)`` each."""
         self.mel_mean.copy_(mean)
         self.mel_scale.copy_(1.0 / std)
 
@@ -85,7 +92,7 @@ class Transcriber(nn.Module):
     def forward(
         self, features: Tensor, state: TranscriberState | None = None
     ) -> tuple[TranscriberOutput, TranscriberState]:
-        """All heads over ``features (B, 4 T, bins)``, log-mel as the front end makes it."""
+        """All heads over ``features (B, 4 T, bins)``, as the front end makes them."""
         x, subsampled = self._subsample(features, None if state is None else state.subsample)
         c = self.config
         taps = sorted({layer for layer in (c.inter_layer, c.phone_layer) if layer})
@@ -116,9 +123,9 @@ class Transcriber(nn.Module):
         return self.out(self.stack.step_(x, pool.stack, slots))  # type: ignore[no-any-return]
 
     def _subsample(
-        self, features: Tensor, state: SubsamplerState | None
-    ) -> tuple[Tensor, SubsamplerState]:
-        out: tuple[Tensor, SubsamplerState] = self.subsample(
-            (features - self.mel_mean) * self.mel_scale, state
-        )
+        self, features: Tensor, state: SubsamplerState | PyramidState | None
+    ) -> tuple[Tensor, SubsamplerState | PyramidState]:
+        if self.config.front_end == "mel":
+            features = (features - self.mel_mean) * self.mel_scale
+        out: tuple[Tensor, SubsamplerState | PyramidState] = self.subsample(features, state)
         return out

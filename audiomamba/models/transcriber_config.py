@@ -1,12 +1,16 @@
 """Shape of a transcriber: plain data, the same for every engine that runs it."""
 
+import math
 from dataclasses import dataclass, field
+from typing import Literal
 
+from audiomamba.audio.features import FeatureConfig
 from audiomamba.audio.mel import MelConfig
+from audiomamba.audio.waveform import WaveformConfig
 from audiomamba.errors import ConfigError
 from audiomamba.nn.config import LayerConfig, StackConfig
 
-__all__ = ["FACTOR", "TranscriberConfig"]
+__all__ = ["FACTOR", "PyramidConfig", "PyramidStage", "TranscriberConfig"]
 
 FACTOR = 4
 """Feature frames to one frame of the encoder."""
@@ -23,11 +27,70 @@ def _default_stack() -> StackConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class PyramidStage:
+    """One rate of the pyramid: a convolution that leads to it, and layers that run at it."""
+
+    stride: int  # frames of the faster rate to one of this
+    width: int  # of the stack of these layers; of the first stage: filters
+    layers: list[LayerConfig]
+
+
+def _default_stages() -> list[PyramidStage]:
+    first = LayerConfig(dynamics="lti", state_size=32, expand=1, ffn=0.0)
+    second = LayerConfig(dynamics="lti", count=2, state_size=32, expand=1, ffn=0.0)
+    third = LayerConfig(dynamics="lti", count=2, state_size=32, ffn=0.0)
+    return [
+        PyramidStage(stride=4, width=64, layers=[first]),
+        PyramidStage(stride=4, width=96, layers=[second]),
+        PyramidStage(stride=5, width=192, layers=[third]),
+    ]
+
+
+@dataclass(kw_only=True, slots=True)
+class PyramidConfig:
+    """From samples to frames of the encoder: filters, their logarithm, and slower and slower rates.
+
+    The encoder's own rate is the last one; what leads to it follows from the strides.
+    """
+
+    taps: int = 256  # samples a filter sees: 16 ms
+    low_hz: float = 60.0  # centre of the lowest filter, at the start of training
+    high_hz: float = 7000.0  # and of the highest
+    floor: float = 1e-4  # amplitude of a filter's output that counts as silence
+    stages: list[PyramidStage] = field(default_factory=_default_stages)
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.stages or any(stage.stride < 1 or stage.width < 1 for stage in self.stages):
+            raise ConfigError("pyramid: wants stages, each with a stride and a width of at least 1")
+        if self.taps < self.stages[0].stride:
+            raise ConfigError(
+                f"pyramid: taps must be at least the first stride, got {self.taps} and "
+                f"{self.stages[0].stride}"
+            )
+        if not 0 < self.low_hz < self.high_hz:
+            raise ConfigError(
+                f"pyramid: wants 0 < low_hz < high_hz, got {self.low_hz}, {self.high_hz}"
+            )
+        if self.floor <= 0:
+            raise ConfigError(f"pyramid: floor must be > 0, got {self.floor}")
+        if any(layer.look_ahead for stage in self.stages for layer in stage.layers):
+            raise ConfigError("pyramid: its layers are causal; look ahead in the stack")
+
+    @property
+    def stride(self) -> int:
+        """Samples to a frame of the last stage."""
+        return math.prod(stage.stride for stage in self.stages)
+
+
+@dataclass(kw_only=True, slots=True)
 class TranscriberConfig:
     """Shape of a transcriber."""
 
     vocabulary: int = 512  # pieces, the blank (id 0) among them
-    mel: MelConfig = field(default_factory=MelConfig)
+    front_end: Literal["mel", "waveform"] = "mel"  # waveform: `pyramid` in the place of log-mel
+    mel: MelConfig = field(default_factory=MelConfig)  # of waveform, rate and hop alone count
+    pyramid: PyramidConfig = field(default_factory=PyramidConfig)
     subsample_channels: list[int] = field(default_factory=lambda: [32, 64])
     stack: StackConfig = field(default_factory=_default_stack)
     inter_layer: int = 8  # layers before the intermediate CTC head; 0 = no such head
@@ -48,6 +111,25 @@ class TranscriberConfig:
             raise ConfigError(
                 f"subsample_channels wants two numbers, got {self.subsample_channels}"
             )
+        if self.front_end == "waveform":
+            samples = FACTOR * self.mel.hop
+            if samples % self.pyramid.stride:
+                raise ConfigError(
+                    f"pyramid: its strides must divide the {samples} samples of a frame, "
+                    f"got {self.pyramid.stride} together"
+                )
+            if self.pyramid.high_hz >= self.mel.sample_rate / 2:
+                raise ConfigError(
+                    f"pyramid: high_hz must be below {self.mel.sample_rate / 2}, "
+                    f"got {self.pyramid.high_hz}"
+                )
+
+    @property
+    def features(self) -> FeatureConfig:
+        """What the model hears: log-mel, or frames of samples as long."""
+        if self.front_end == "mel":
+            return self.mel
+        return WaveformConfig(sample_rate=self.mel.sample_rate, hop=self.mel.hop)
 
     @property
     def frame_s(self) -> float:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from audiomamba.audio.mel import MelConfig
-from audiomamba.audio.mel_torch import log_mel
+from audiomamba.audio.features import FeatureConfig
+from audiomamba.audio.features_torch import features_of_samples
 from audiomamba.models.subsample import FACTOR
 from audiomamba.text.vocabulary import BLANK, Vocabulary
 from audiomamba.training.clips import Clip
@@ -37,7 +37,7 @@ class Evaluator:
     Args:
         clips: What to measure on.
         vocabulary: Of the model.
-        mel: Features of the model.
+        features: Of the model.
         device: Where the model is.
         batch_s: Audio a forward, padding included.
         look_ahead_s: Of the model: silence after each clip is so much longer.
@@ -47,13 +47,13 @@ class Evaluator:
         self,
         clips: Sequence[Clip],
         vocabulary: Vocabulary,
-        mel: MelConfig,
+        features: FeatureConfig,
         *,
         device: torch.device,
         batch_s: float,
         look_ahead_s: float = 0.0,
     ) -> None:
-        self._vocabulary, self._mel = vocabulary, mel
+        self._vocabulary, self._features = vocabulary, features
         self._tail_s = _TAIL_S + look_ahead_s
         self._batches = [
             _Batch(group, _padded(group, self._tail_s).to(device))
@@ -70,7 +70,7 @@ class Evaluator:
         model.eval()
         try:
             for batch in self._batches:
-                features = log_mel(batch.samples, self._mel)
+                features = features_of_samples(batch.samples, self._features)
                 features = features[:, : features.shape[1] // FACTOR * FACTOR]
                 with torch.autocast(batch.samples.device.type, torch.bfloat16, enabled=bf16):
                     out, _ = torch.func.functional_call(model, weights, (features,))

@@ -154,7 +154,7 @@ def _evaluator(
     return Evaluator(
         clips,
         vocabulary,
-        model.mel,
+        model.features,
         device=parallel.device,
         batch_s=config.batch_s,
         look_ahead_s=model.look_ahead_s,

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audiomamba.audio.mel import MelConfig
-from audiomamba.audio.mel_torch import log_mel
+from audiomamba.audio.features import FeatureConfig
+from audiomamba.audio.features_torch import features_of_samples
 from audiomamba.models.subsample import FACTOR
 from audiomamba.training.losses import IGNORE, Targets, count
 from audiomamba.training.parallel import Parallel
@@ -42,17 +42,17 @@ class SoundBatch(Protocol):
     def seconds(self) -> float: ...
 
 
-def features_of(batch: SoundBatch, mel: MelConfig) -> tuple[Tensor, Tensor]:
-    """Log-mel ``(B, 4 T, bins)`` and, on the CPU, the encoder frames that hold audio, ``(B,)``."""
-    features = log_mel(batch.samples, mel)
+def features_of(batch: SoundBatch, config: FeatureConfig) -> tuple[Tensor, Tensor]:
+    """Features ``(B, 4 T, bins)`` and, on the CPU, the encoder frames that hold audio, ``(B,)``."""
+    features = features_of_samples(batch.samples, config)
     frames = features.shape[1] // FACTOR
-    lengths = ((batch.num_samples.cpu() - mel.window) // mel.hop + 1) // FACTOR
+    lengths = ((batch.num_samples.cpu() - config.window) // config.hop + 1) // FACTOR
     return features[:, : frames * FACTOR], lengths.clamp(min=1, max=frames)
 
 
 def prepare(
     batch: SoundBatch,
-    mel: MelConfig,
+    config: FeatureConfig,
     *,
     augment: Callable[[Tensor], Tensor] | None = None,
     views: int = 1,
@@ -61,11 +61,11 @@ def prepare(
 
     Args:
         batch: Sound and labels.
-        mel: Features of the model.
+        config: Features of the model.
         augment: Changes the features: other voices, hidden parts.
         views: So many times each row is there, ``B`` rows after ``B`` rows, each changed anew.
     """
-    features, lengths = features_of(batch, mel)
+    features, lengths = features_of(batch, config)
     device = features.device
     frames = features.shape[1] // FACTOR
     features, lengths = features.repeat(views, 1, 1), lengths.repeat(views)
@@ -85,12 +85,12 @@ def prepare(
 
 
 def feature_statistics(
-    make: Callable[[int], SoundBatch], mel: MelConfig, batches: int, parallel: Parallel
+    make: Callable[[int], SoundBatch], config: FeatureConfig, batches: int, parallel: Parallel
 ) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each mel bin over the audio of some batches, padding left out."""
+    """Mean and deviation of each bin over the audio of some batches, padding left out."""
     sums: Tensor | None = None
     for step in range(batches):
-        features, lengths = features_of(make(step), mel)
+        features, lengths = features_of(make(step), config)
         device = features.device
         inside = (
             torch.arange(features.shape[1], device=device) < FACTOR * lengths.to(device)[:, None]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from audiomamba.audio.mel import MelConfig
+from audiomamba.audio.features import FeatureConfig
 from audiomamba.config import to_mapping
 from audiomamba.models.transcriber import Transcriber
 from audiomamba.training.config import TrainConfig
@@ -31,7 +31,7 @@ class BatchSource(Protocol):
         """Batch ``number``, from 0; safe to call from one thread that is not the caller's own."""
         ...
 
-    def augment_features(self, features: Tensor, mel: MelConfig, number: int) -> Tensor:
+    def augment_features(self, features: Tensor, config: FeatureConfig, number: int) -> Tensor:
         """Features ``(B, F, bins)`` of batch ``number`` in other voices, with parts hidden."""
         ...
 
@@ -78,18 +78,20 @@ class Transcription:
         self._encoder = Encoder(self.model, gradient, self.config, alone)
 
     def begin(self) -> None:
+        if self.model.config.front_end == "waveform":
+            return  # the logarithm is what levels samples
         mean, std = feature_statistics(
-            self._sound, self.model.config.mel, self.config.statistics_batches, self.parallel
+            self._sound, self.model.config.features, self.config.statistics_batches, self.parallel
         )
         self.model.set_feature_statistics(mean, std)
 
     def batch(self, step: int) -> Prepared:
         number = self._number(step)
-        mel = self.model.config.mel
+        heard = self.model.config.features
         return prepare(
             self.source.batch(number),
-            mel,
-            augment=lambda features: self.source.augment_features(features, mel, number),
+            heard,
+            augment=lambda features: self.source.augment_features(features, heard, number),
             views=2 if self.config.loss.consistency else 1,
         )
 

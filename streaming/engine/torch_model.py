@@ -35,7 +35,7 @@ class TorchStepModel:
         self._model = model
         self._pool = StatePool(model, slots=slots)
         self.slots = self.best_batch = slots
-        self.num_mel_bins = model.config.mel.bins
+        self.num_mel_bins = model.config.features.bins
         self.frames_per_block = block * FACTOR
         self.most_blocks = 1  # steps are captured
         self.block_s = block * model.config.frame_s

@@ -216,7 +216,7 @@ def load_service(
     def recognizer(audio: AudioSettings, decoder: DecoderConfig) -> Recognizer:
         return Recognition(
             listener.vocabulary,
-            listener.config.mel,
+            listener.config.features,
             decoder,
             block_frames=steps[0].frames_per_block,
             sample_rate=audio.sample_rate,

@@ -5,7 +5,7 @@ independent; a saved state goes on anywhere; gradients do not depend on the way.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from audiomamba.errors import StateError
 from audiomamba.kernels.testing import relative_error
 from audiomamba.models.language import LanguageModel, LanguageModelConfig
 from audiomamba.models.transcriber import Transcriber, TranscriberConfig
+from audiomamba.models.transcriber_config import PyramidConfig, PyramidStage
 from audiomamba.models.wave.config import StageConfig, WaveConfig
 from audiomamba.models.wave.model import Wave
 from audiomamba.nn import LayerConfig, Stack, StackConfig, StatePool, map_state
@@ -65,6 +66,28 @@ def _transcriber() -> tuple[nn.Module, Tensor, int]:
     return Transcriber(config), torch.randn(3, 4 * T, config.mel.bins), 4
 
 
+def _raw(outer: LayerConfig) -> Callable[[], tuple[nn.Module, Tensor, int]]:
+    """Hears samples, through the same switch as the stack."""
+    narrow = replace(outer, ffn=0.0, expand=1)
+    stages = [
+        PyramidStage(stride=8, width=8, layers=[narrow]),
+        PyramidStage(stride=5, width=12, layers=[narrow, replace(narrow, dynamics="lti")]),
+    ]
+    config = TranscriberConfig(
+        vocabulary=17,
+        front_end="waveform",
+        pyramid=PyramidConfig(taps=60, stages=stages),
+        stack=StackConfig(width=WIDTH, layers=[LTI, AHEAD]),
+        inter_layer=1,
+        phone_layer=1,
+    )
+
+    def make() -> tuple[nn.Module, Tensor, int]:
+        return Transcriber(config), 0.1 * torch.randn(3, 4 * T, config.features.bins), 4
+
+    return make
+
+
 def _wave(outer: LayerConfig, centre: LayerConfig) -> Callable[[], tuple[nn.Module, Tensor, int]]:
     stages = [StageConfig(width=8, layers=[outer]), StageConfig(width=12, layers=[centre])]
 
@@ -87,6 +110,8 @@ SUBJECTS = {
     "mixed": _stack(LTI, SELECTIVE, SSD),
     "language-model": _language_model,
     "transcriber": _transcriber,
+    "transcriber-raw": _raw(LTI),
+    "transcriber-raw-selective": _raw(SELECTIVE),
     "wave": _wave(LayerConfig(dynamics="lti", state_size=8, ffn=0.0), SELECTIVE),
     "wave-heads": _wave(
         LayerConfig(dynamics="ssd", state_size=4, head_width=8, ffn=0.0),

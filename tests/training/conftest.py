@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiomamba.audio.mel import MelConfig
+from audiomamba.audio.features import FeatureConfig
 from audiomamba.models.transcriber import Transcriber, TranscriberConfig
 from audiomamba.nn import LayerConfig, StackConfig
 
@@ -38,7 +38,7 @@ class TinySource:
         joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in TINY_FIELDS}
         return TinyBatch(**joined, seconds=sum(p.seconds for p in parts))
 
-    def augment_features(self, features: Tensor, mel: MelConfig, number: int) -> Tensor:
+    def augment_features(self, features: Tensor, config: FeatureConfig, number: int) -> Tensor:
         return features
 
     def _part(self, number: int) -> TinyBatch:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from audiomamba.audio.mel import MelConfig
+from audiomamba.audio.waveform import WaveformConfig
 from audiomamba.training.parallel import Parallel
 from audiomamba.training.preparation import feature_statistics, features_of, prepare
 
@@ -62,6 +63,16 @@ def test_views_are_rows_of_their_own_to_the_augmentation(tiny_source: Source) ->
     for single, double in zip(one.targets, two.targets, strict=True):
         assert torch.equal(double, torch.cat([single, single]))
     assert two.counts.tokens == 2 * one.counts.tokens and two.seconds == one.seconds
+
+
+def test_samples_are_frames_of_the_same_clock(tiny_source: Source) -> None:
+    batch = tiny_source(samples=5200).batch(1)  # 32 whole frames, so 8 of the encoder
+    batch.num_samples[1] = 2000
+    prepared = prepare(batch, WaveformConfig(), views=2)
+    assert prepared.features.shape == (4, 32, 160)
+    torch.testing.assert_close(prepared.features[2].flatten(), batch.samples[0, :5120])
+    assert prepared.targets.frame_lengths.tolist() == [8, 3, 8, 3]
+    assert prepared.targets.phones.shape == (4, 8)
 
 
 def test_statistics_normalise_what_they_were_measured_on(tiny_source: Source) -> None:

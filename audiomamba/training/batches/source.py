@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiomamba.audio.mel import MelConfig
+from audiomamba.audio.features import FeatureConfig
+from audiomamba.audio.waveform import WaveformConfig
 from audiomamba.errors import ConfigError
 from audiomamba.training.augment import (
     Augmenter,
@@ -98,22 +99,28 @@ class Batches:
         planned = self.plan(number)
         return self.augment_(self.assemble(planned), planned)
 
-    def augment_features(self, features: Tensor, mel: MelConfig, number: int) -> Tensor:
+    def augment_features(self, features: Tensor, config: FeatureConfig, number: int) -> Tensor:
         """Other voices and SpecAugment for batch ``number``, on its features.
 
+        Of samples only stretches of time are hidden, as silence: bins are no bands there.
+
         Args:
-            features: Log-mel, ``(B, F, bins)``; every row is audio to its end.
-            mel: What they are.
+            features: ``(B, F, bins)``; every row is audio to its end.
+            config: What they are.
             number: Of the batch.
         """
         rng = np.random.default_rng([self.seed, number, _MASKS])
         strength = self.config.strength_at(number // self.world)
         B, F, bins = features.shape
+        share = self.config.hidden_share
+        if isinstance(config, WaveformConfig):
+            stretches = torch.from_numpy(plan_stretches(rng, B, F, share, strength))
+            return features.masked_fill(_upload(stretches, features.device)[..., None], 0.0)
         bands = torch.from_numpy(plan_bands(rng, B, bins, strength))
-        stretches = torch.from_numpy(plan_stretches(rng, B, F, self.config.hidden_share, strength))
+        stretches = torch.from_numpy(plan_stretches(rng, B, F, share, strength))
         if self._augmenter is not None:
             how = self._augmenter.config
-            warps = torch.from_numpy(plan_warps(rng, B, mel, how.warp * strength))
+            warps = torch.from_numpy(plan_warps(rng, B, config, how.warp * strength))
             colours = torch.from_numpy(plan_colours(rng, B, bins, how.colour_db * strength))
             features = disguise(
                 features, _upload(warps, features.device), _upload(colours, features.device)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audiomamba.audio.mel_torch import log_mel
+from audiomamba.audio.features_torch import features_of_samples
 from audiomamba.errors import ModelError
 from audiomamba.models.subsample import FACTOR
 from audiomamba.models.transcriber import Transcriber
@@ -103,11 +103,11 @@ class Aligner:
             sound = torch.from_numpy(samples.astype(np.float32) / 32_768)
             sound *= SPEECH_LEVEL / sound.square().mean().sqrt().clamp(min=1e-4)
             row[pad : pad + len(sound)] = sound
-        mel = self._model.config.mel
-        features = log_mel(padded.to(self._device), mel)
+        heard = self._model.config.features
+        features = features_of_samples(padded.to(self._device), heard)
         out, _ = self._model(features[:, : features.shape[1] // FACTOR * FACTOR])
         log_probs = out.phone_logits.float().log_softmax(-1).cpu().numpy()
-        frames = [((n - mel.window) // mel.hop + 1) // FACTOR for n in lengths]
+        frames = [((n - heard.window) // heard.hop + 1) // FACTOR for n in lengths]
         return [row[:T] for row, T in zip(log_probs, frames, strict=True)]
 
     def _aligned(

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from audiomamba.audio.mel import MelConfig
+from audiomamba.audio.waveform import WaveformConfig
 from audiomamba.errors import ConfigError
 from audiomamba.training.augment import Augmenter, noise_bank, room_bank
 from audiomamba.training.batches import BatchConfig, Batches, Part, SpeechPool
@@ -109,6 +110,21 @@ def test_masks_hide_parts_and_come_again(pool: SpeechPool) -> None:
     hidden = batches.augment_features(features, MelConfig(), 3)
     assert 0.1 < (hidden != features).float().mean() < 0.8
     torch.testing.assert_close(hidden, batches.augment_features(features, MelConfig(), 3))
+
+
+def test_of_samples_stretches_of_time_are_silent_and_differ_between_views(
+    pool: SpeechPool,
+) -> None:
+    room, noise = np.zeros((1, 8), np.float32), np.ones(100, np.float32)
+    batches = Batches(pool, config(augment_until=0), Augmenter(room, noise))
+    features = torch.randn(4, 200, 160)
+    views = features.repeat(2, 1, 1)
+    hidden = batches.augment_features(views, WaveformConfig(), 3)
+    silent = hidden.eq(0).all(2)
+    assert torch.equal(hidden[~silent], views[~silent])
+    assert 0.05 < silent.float().mean() < 0.5
+    assert (silent[:4] != silent[4:]).any(1).all()
+    torch.testing.assert_close(hidden, batches.augment_features(views, WaveformConfig(), 3))
 
 
 def test_augmented_rows_speak_in_other_voices(pool: SpeechPool) -> None:
