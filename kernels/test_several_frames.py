@@ -159,14 +159,15 @@ def test_narrow_numbers_cost_their_rounding(
     expected = tuple(x.clone() for x in call.pool)
     want = singly(call, expected, slots, "reference")
     got = call.run(slice(None), call.pool, slots, implementation=place.implementation)
-    # A narrow pool is rounded after every single step, and here once; an interpreted cast to
-    # bfloat16 cuts.
-    bound = 3e-2 if pool == torch.bfloat16 else 1e-2
+    # A narrow pool is rounded after every single step, and here once, angles of a turn among the
+    # rest; an interpreted cast to bfloat16 cuts.
+    narrow = 1e-1 if op == "mamba3" else 3e-2
+    bound = narrow if pool == torch.bfloat16 else 1e-2
     assert_near(got[list(LIVE)].float(), want[list(LIVE)].float(), bound)
-    for mine, theirs in zip(call.pool, expected, strict=True):
-        if mine.shape[-1] != 2 or op != "mamba3":  # its angles are points on a circle
-            named = slots[list(LIVE)]
-            assert_near(mine[named].float(), theirs[named].float(), bound, "state")
+    pools = list(zip(call.pool, expected, strict=True))
+    for mine, theirs in pools[op == "mamba3" :]:  # its angles are points on a circle
+        named = slots[list(LIVE)]
+        assert_near(mine[named].float(), theirs[named].float(), bound, "state")
 
 
 @in_every_place

@@ -39,6 +39,7 @@ __all__ = ["Measured", "Sizes", "main", "measure", "ratios"]
 HEAD_WIDTH: Final = 64
 MEMORY_SHARE: Final = 0.9  # of what is free, for rows; the rest is for what the graph needs
 NEXT_TRY: Final = 0.85  # of a batch for which memory did not suffice
+TRIES: Final = 6
 MOST_ROWS: Final = 65_535  # programs along a grid's second axis
 MOST_VALUES: Final = 2**31 - 1  # of one cache, as some attentions count in 32 bits
 ATTENTIONS: Final = (
@@ -83,6 +84,7 @@ class Measured:
     milliseconds: float | None = None  # a token of all rows
     tokens_per_s: float | None = None  # of all rows together
     attention: str | None = None
+    reason: str | None = None  # why there is no time, or why not for a larger batch
     machine: str = ""
 
 
@@ -307,18 +309,19 @@ def _fitting(
     parameters = sum(x.numel() for x in model.parameters())
     row_bytes = model.row_bytes(prompt or 0)
     seconds: float | None = None
-    while seconds is None and 0 < batch <= most:
+    reason = None if batch <= most else f"memory for {most} rows"
+    for tried in [int(batch * NEXT_TRY**i) for i in range(TRIES if largest else 1)]:
+        if not 0 < tried <= most:
+            break
         try:
-            seconds = _token(model, batch, prompt or 0, sizes.tokens, device)
-        except RuntimeError as failure:  # also where a capture breaks off for lack of memory
-            if "memory" not in str(failure) and "captur" not in str(failure):
-                raise
+            batch, seconds = tried, _token(model, tried, prompt or 0, sizes.tokens, device)
+        except RuntimeError as failure:  # lack of memory has many names
+            reason = f"{tried} rows: {str(failure).strip().partition(chr(10))[0][:160]}"
         finally:
             model.stop()
             _forget(device)
-        if seconds is None and not largest:
+        if seconds is not None:
             break
-        batch = batch if seconds is not None else int(NEXT_TRY * batch)
     return Measured(
         model=model.name,
         parameters=parameters,
@@ -329,6 +332,7 @@ def _fitting(
         milliseconds=None if seconds is None else 1e3 * seconds,
         tokens_per_s=None if seconds is None else batch / seconds,
         attention=model.attention if seconds is not None else None,
+        reason=reason,
         machine=_machine(device),
     )
 
@@ -439,7 +443,7 @@ def _line(measured: Measured) -> str:
     what = f"{measured.model:12} prompt {prompt:>6}, batch {measured.batch:6}"
     what += " (largest)" if measured.largest else " " * 10
     if measured.milliseconds is None:
-        return f"{what} does not fit: {measured.row_bytes / 1e6:.1f} MB a row"
+        return f"{what} {measured.row_bytes / 1e6:.1f} MB a row: {measured.reason}"
     return (
         f"{what} {measured.milliseconds:9.3f} ms a token {measured.tokens_per_s:12,.0f} tokens/s, "
         f"{measured.row_bytes / 1e6:.1f} MB a row{_attention(measured)}"

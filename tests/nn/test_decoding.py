@@ -54,6 +54,7 @@ def test_the_largest_batch_is_tried_downwards(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(decoding, "_token", token)
     found = decoding._fitting(Ours("selective", TINY), None, 100, 100, True, TINY, HERE)
     assert asked == [100, 85, 72] and found.batch == 72 and found.tokens_per_s == 72
+    assert found.reason == "85 rows: CUDA out of memory"
 
 
 def test_the_models_are_of_about_one_size() -> None:
@@ -125,9 +126,9 @@ def test_the_command_prints_a_line_a_measurement(
 def test_a_line_says_what_does_not_fit() -> None:
     measured = Measured(
         model="transformer", parameters=1, prompt=32_768, batch=256, largest=False,
-        row_bytes=1_207_959_552,
+        row_bytes=1_207_959_552, reason="memory for 104 rows",
     )  # fmt: skip
-    assert "does not fit: 1208.0 MB a row" in decoding._line(measured)
+    assert "1208.0 MB a row: memory for 104 rows" in decoding._line(measured)
 
 
 @pytest.mark.gpu
