@@ -20,7 +20,7 @@ from audiomamba.cli.main import main
 from audiomamba.models.wave import recording
 from audiomamba.models.wave.synthesizer import Synthesizer
 from tests.models.wave.puppet import puppet_checkpoint
-from tests.models.wave.tiny import tiny_checkpoint
+from tests.models.wave.tiny import tiny_checkpoint, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,39 @@ def test_without_a_length_a_label_gets_a_second_and_sound_ten(
     assert generate(model, "--resume", "-o", tmp_path / "b.wav") == 2
     assert "--resume wants the length" in capsys.readouterr().err
     assert soundfile.info(tmp_path / "b.wav").duration == 10
+
+
+def test_labels_are_said_one_after_another_and_that_is_how_long_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(tiny_checkpoint(tmp_path / "tiny", tiny_config(label_states=2)))
+    for name, labels in (("a", ["yes"]), ("b", ["yes", "no", "stop"]), ("c", ["yes no stop"])):
+        assert generate(model, "--label", *labels, "-o", tmp_path / f"{name}.wav") == 0
+    a, b, c = (soundfile.info(tmp_path / f"{name}.wav").duration for name in "abc")
+    assert 0.5 < a < 0.75 and b == c and 1.5 < b < 2.2
+    assert generate(model, "--label", "no", "--seconds", 1, "-o", tmp_path / "d.wav") == 0
+    assert soundfile.info(tmp_path / "d.wav").duration == 1
+    many = ["--label", "yes", "no", "--label", "stop"]
+    assert generate(model, *many, "-o", tmp_path / "e.wav") == 0
+    both = [soundfile.info(tmp_path / f"e-{n}.wav").duration for n in (1, 2)]
+    assert both[0] == both[1] and 1 < both[0] < 1.5
+    capsys.readouterr()
+    assert generate(model, "--label", "yes", "maybe", "-o", tmp_path / "f.wav") == 2
+    said = capsys.readouterr().err.strip()
+    assert "label 'maybe' is not known; there are yes, no, stop" in said and "\n" not in said
+    assert not list(tmp_path.glob("f.*"))
+
+
+def test_a_schedule_is_gone_on_with_to_the_same_sound(tmp_path: Path) -> None:
+    model = str(tiny_checkpoint(tmp_path / "tiny", tiny_config(label_states=2)))
+    out, whole = tmp_path / "a.wav", tmp_path / "b.wav"
+    assert generate(model, "--label", "yes", "no", "-o", whole) == 0
+    made = audiomamba.load(model).start(labels=["yes no"])
+    stops = iter([False])
+    begun = recording.Recording(made, out, 8_000)
+    assert not begun.make(5_000, stopped=lambda: next(stops, True))
+    assert generate(model, "--resume", "-o", out) == 0
+    assert out.read_bytes() == whole.read_bytes()
 
 
 def test_several_are_made_together(model: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from audiomamba.models.registry import SHIPPED
-from tests.models.wave.tiny import tiny_checkpoint
+from tests.models.wave.tiny import tiny_checkpoint, tiny_config
 
 DEMO = Path(__file__).parents[2] / "demos" / "synthesize.py"
 
@@ -26,6 +26,14 @@ def test_words_become_a_file_and_a_picture(tmp_path: Path) -> None:
     seconds = soundfile.info(out).duration
     assert lines[-1].split() == ["0", "s", f"{seconds:.1f}", "s"]
     assert 0.3 < seconds <= 3.3
+
+
+def test_words_that_a_model_says_one_after_another_are_one_recording(tmp_path: Path) -> None:
+    config = tiny_config(label_states=2)
+    model, out = tiny_checkpoint(tmp_path / "tiny", config), tmp_path / "said.wav"
+    command = [sys.executable, str(DEMO), "yes no stop", "-o", str(out), "--model", str(model)]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 1.4 < soundfile.info(out).duration < 2.3
 
 
 def test_without_words_four_seconds_of_what_ships_or_is_given(tmp_path: Path) -> None:

@@ -120,7 +120,10 @@ def recordings_of(
     for temperature in temperatures or [model.sampling.temperature]:
         started = model.start(labels=asked, speakers=[speaker], seed=seed, temperature=temperature)
         name = f"made, temperature {temperature:g}"
-        made.append(Heard(name, speaker, list(started.next(model.sample_rate)), asked))
+        # A second where a model falls silent by itself; else each until its word is said.
+        sounds = started.next(max(started.planned) or model.sample_rate)
+        said_of = [s[: n or None] for s, n in zip(sounds, started.planned, strict=True)]
+        made.append(Heard(name, speaker, said_of, asked))
     return [real, again, *made]
 
 

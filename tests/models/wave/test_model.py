@@ -1,12 +1,15 @@
 """What the streaming contract does not say: the past alone counts, and conditions."""
 
+import itertools
+
 import pytest
 import torch
 
+from audiomamba.errors import ShapeError
 from audiomamba.kernels.testing import relative_error
-from audiomamba.models.wave.model import NOBODY
-from audiomamba.nn import StatePool, flatten
-from tests.models.wave.tiny import tiny_wave
+from audiomamba.models.wave.model import NOBODY, Wave
+from audiomamba.nn import StatePool, flatten, map_state
+from tests.models.wave.tiny import tiny_config, tiny_wave
 
 T = 17
 
@@ -66,6 +69,81 @@ def test_a_condition_may_change_on_the_way() -> None:
     kept, _ = model(x[:, 7:], model(x[:, :7], condition=first)[1])
     assert torch.equal(state.condition, second)
     assert relative_error(z, kept) > 1e-2
+
+
+def changing(model: Wave, rows: int, periods: int) -> torch.Tensor:
+    """A condition a period, and none in some of them."""
+    draw = torch.Generator().manual_seed(2)
+    labels = torch.randint(-1, model.config.label_rows, (rows, periods), generator=draw)
+    return model.condition(labels, torch.arange(rows) % 2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cuts", [[], [6], [1], [5, 6, 7], [4, 13], list(range(1, 26))], ids=str)
+def test_a_condition_may_change_with_every_period_in_any_cut_of_time(cuts: list[int]) -> None:
+    model, x = tiny_wave(tiny_config(label_states=4)), codes(2, 26)
+    condition = changing(model, 2, 5)
+    whole, last = model(x, condition=condition)
+    assert torch.equal(last.condition, condition[:, -1])
+    assert relative_error(whole, model(x, condition=condition[:, 0])[0]) > 1e-2
+    assert relative_error(whole[:, :6], model(x[:, :6], condition=condition[:, 0])[0]) < 2e-6
+    state, parts = model.init_state(2), []
+    for lo, hi in itertools.pairwise([0, *cuts, 26]):
+        own = condition[:, lo // 6 : -(-hi // 6)]
+        y, state = model(x[:, lo:hi], state, condition=own)
+        parts.append(y)
+    assert relative_error(torch.cat(parts, 1), whole) < 2e-6
+    for (name, got), (_, want) in zip(flatten(state), flatten(last), strict=True):
+        torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4, msg=name)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("told", [True, False])
+def test_steps_that_are_told_at_a_switch_are_the_whole(told: bool) -> None:
+    model, x = tiny_wave(tiny_config(label_states=4)), codes(2, 26)
+    condition = changing(model, 2, 5)
+    whole, last = model(x, condition=condition)
+    pool = StatePool(model, slots=3)
+    steps = []
+    for t in range(26):
+        if t % 6 == 0:
+            pool.state.condition[ids(3, 1)] = condition[:, t // 6]
+        known = sum((t + 1) % product == 0 for product in (2, 6)) if told else None
+        steps.append(model.step_(x[:, t : t + 1], pool.state, ids(3, 1), whole=known))
+    assert relative_error(torch.cat(steps, 1), whole) < 2e-6
+    assert not pool.state.condition[2].any()
+    torch.testing.assert_close(pool.state.condition[ids(3, 1)], last.condition)
+
+
+@torch.no_grad()
+def test_rows_at_different_phases_change_where_their_own_periods_begin() -> None:
+    model, x = tiny_wave(tiny_config(label_states=4)), codes(2, 20)
+    condition = changing(model, 2, 4)
+    states = [model(x[r : r + 1, :n], condition=condition[r, :1])[1] for r, n in ((0, 5), (1, 2))]
+    joined = map_state(lambda *parts: torch.cat(parts), *states)
+    chunk = torch.stack([x[0, 5:17], x[1, 2:14]])
+    got, _ = model(chunk, joined, condition=condition[:, :3])
+    for row, begin in ((0, 5), (1, 2)):
+        own = x[row : row + 1, : begin + 12]
+        want, _ = model(own, condition=condition[row : row + 1, :3])
+        assert relative_error(got[row], want[0, begin:]) < 2e-6
+
+
+def test_gradients_reach_each_part_of_a_label() -> None:
+    model, x = tiny_wave(tiny_config(label_states=2)), codes(1, 18)
+    condition = model.condition(torch.tensor([[2, 3, -1]]), ids(NOBODY))
+    model(x, condition=condition)[0].square().mean().backward()
+    touched = model.conditioning.label.weight.grad.abs().sum(1) > 0
+    assert touched.tolist() == [False, False, True, True, False, False]
+    assert not model.conditioning.speaker.weight.grad.any()
+
+
+@pytest.mark.parametrize("periods", [0, 2, 4])
+def test_conditions_of_too_few_or_many_periods_are_refused(periods: int) -> None:
+    model, x = tiny_wave(), codes(2, 13)
+    condition = torch.zeros(2, periods, model.config.condition_size)
+    with pytest.raises(ShapeError, match=f"of 3 periods, got {periods}"):
+        model(x, condition=condition)
 
 
 @torch.no_grad()

@@ -151,6 +151,35 @@ def test_the_size_that_ships_equals_torch() -> None:
         np.testing.assert_allclose(got, expected, atol=bound, rtol=0)
 
 
+@pytest.mark.parametrize("guidance", [1.0, 1.5])
+def test_streams_that_are_told_otherwise_on_the_way_draw_what_torch_draws(
+    engines: dict[str, Engines], guidance: float
+) -> None:
+    both, how, drawn = engines["tiny"], Sampling(guidance=guidance), []
+    for engine in (both.torch, both.float32):
+        rows = [0, 1] if guidance == 1 else [0, 1, -1, -1]
+        state, last, parts = engine.begin(rows, rows), np.array([128, 3], np.uint8), []
+        for number, at in enumerate((0, 7, 18)):
+            if number:
+                engine.tell(state, np.array([1]), [2 - number], [-1])  # type: ignore[arg-type]
+            first, seeds = np.full(2, at), stream_seeds(1, 2)
+            parts.append(engine.draw(state, last, how, seeds, first, (7, 11, 9)[number]))  # type: ignore[arg-type]
+        drawn.append(np.concatenate(parts, 1))
+        untold = engine.begin(rows, rows)
+        first = engine.draw(untold, np.array([128, 3], np.uint8), how, seeds, np.zeros(2, int), 27)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(first[0], drawn[-1][0])  # the other one hears nothing of it
+        assert (first[1] != drawn[-1][1]).any()
+    np.testing.assert_array_equal(drawn[1], drawn[0])
+
+
+def test_to_be_told_the_same_changes_nothing(engines: dict[str, Engines]) -> None:
+    for engine in (engines["tiny"].int8, engines["free"].int8):
+        state = engine.begin(ids(engine, 1, -1), ids(engine, 0, -1))
+        again = state.copy()
+        engine.tell(again, np.arange(2), ids(engine, 1, -1), ids(engine, 0, -1))
+        np.testing.assert_array_equal(again, state)
+
+
 def test_nothing_to_do_changes_nothing(engines: dict[str, Engines]) -> None:
     engine = engines["tiny"].int8
     state = engine.begin([-1], [-1])

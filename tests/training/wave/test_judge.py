@@ -13,7 +13,9 @@ from audiomamba.audio.mulaw import compand
 from audiomamba.errors import ConfigError
 from audiomamba.models.wave.synthesizer import Synthesizer
 from audiomamba.training.wave import judge as judging
+from audiomamba.training.wave.config import WaveDataConfig
 from audiomamba.training.wave.judge import frechet_distance, inception_score, main
+from audiomamba.training.wave.takes import Sound
 from tests.models.wave.tiny import tiny_checkpoint, tiny_config
 
 RATE = 8_000
@@ -118,6 +120,18 @@ def test_made_real_and_resynthesised_words_are_judged_side_by_side(
     table = capsys.readouterr().out
     assert "| perfect | 100.0 | 100.0 | 100.0 | 100.0 |" in table
     assert "| deaf | 33.3 | 33.3 | 33.3 | 33.3 |" in table and "| ann | 100.0 |" in table
+
+
+def test_words_that_have_an_end_are_judged_until_it(tmp_path: Path) -> None:
+    config = tiny_config(sample_rate=RATE, label_states=2)
+    model = audiomamba.load(str(tiny_checkpoint(tmp_path / "tiny", config)))
+    sounds = [Sound(tone("yes", 1), "yes", "ann", True, True)]
+    *_, made = judging.recordings_of(
+        "ann", sounds, model, WaveDataConfig(), each=2, temperatures=[1.0]
+    )
+    assert made.labels == ["yes", "yes", "no", "no", "stop", "stop"]
+    lengths = {len(sound) for sound in made.sounds}
+    assert len(lengths) == 6 and min(lengths) > 0.5 * RATE and max(lengths) < 0.75 * RATE
 
 
 def test_nobody_to_compare_with_is_an_error(manifest: Path, tmp_path: Path) -> None:

@@ -9,18 +9,26 @@ import pytest
 import torch
 
 import audiomamba
+from audiomamba.audio.mulaw import compand
 from audiomamba.errors import ConfigError
+from audiomamba.models.wave.config import StageConfig
 from audiomamba.models.wave.model import Wave
 from audiomamba.training.experiment import compose, train
 from audiomamba.training.gradients import FlatGradient
 from audiomamba.training.parallel import Parallel
 from audiomamba.training.wave import run
 from audiomamba.training.wave.batches import WaveBatch
-from audiomamba.training.wave.config import WaveDataConfig, WaveExperiment, WaveRunConfig
+from audiomamba.training.wave.config import (
+    StringsConfig,
+    WaveDataConfig,
+    WaveExperiment,
+    WaveRunConfig,
+)
 from audiomamba.training.wave.objective import apart
 from audiomamba.training.wave.run import gather_takes, prepare, sound_statistics, train_wave
+from audiomamba.training.wave.strings import strings
 from audiomamba.training.wave.takes import Take
-from tests.models.wave.tiny import tiny_config
+from tests.models.wave.tiny import LTI, tiny_config
 
 ALONE = Parallel(0, 1, torch.device("cpu"))
 
@@ -213,3 +221,80 @@ def test_the_sizes_that_ship(override: str, size: float) -> None:
     assert isinstance(config, WaveExperiment)
     config.model.labels = []
     assert sum(p.numel() for p in Wave(config.model).parameters()) == pytest.approx(size, rel=0.02)
+
+
+RATE = 4_000
+PITCHES = {"up": (250, 1_000), "down": (1_000, 250)}
+
+
+def melody(label: str, rng: np.random.Generator) -> np.ndarray:
+    """Two tones, the lower or the higher one first."""
+    half = int(rng.uniform(0.022, 0.028) * RATE)
+    time = np.arange(half) / RATE
+    tones = [np.sin(2 * np.pi * hz * time + rng.uniform(0, 6)) for hz in PITCHES[label]]
+    return compand((0.5 * np.concatenate(tones)).astype(np.float32))
+
+
+def melodies(*, held_out: bool) -> list[Take]:
+    rng = np.random.default_rng(int(held_out))
+    count = 15 if held_out else 60
+    return [Take(melody(n, rng), n, "ann", held_out) for n in PITCHES for _ in range(count)]
+
+
+def higher(sound: np.ndarray) -> bool:
+    """Whether the higher tone is the stronger one."""
+    power = np.abs(np.fft.rfft(sound * np.hanning(len(sound)), RATE))
+    low, high = (power[hz - 60 : hz + 60].max() for hz in PITCHES["up"])
+    return bool(high > low)
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
+    """A model of two words that was trained on words and strings for some seconds."""
+    config = experiment(
+        tmp_path_factory.mktemp("melodies"), 160,
+        length=320, batch=8, drop_label=0.1, drop_speaker=0.0, tail_s=0.02,
+    )  # fmt: skip
+    config.model = tiny_config(
+        labels=[], speakers=[], label_states=2, sample_rate=RATE, pools=[4],
+        stages=[StageConfig(width=16, layers=[LTI]), StageConfig(width=32, layers=[LTI])],
+    )  # fmt: skip
+    words = melodies(held_out=False)
+    pieces = StringsConfig(minutes=0.5, piece_s=1.0, pause_least_s=0.01, pause_most_s=0.03)
+    takes = words + strings(words, pieces, RATE) + melodies(held_out=True)
+    _, objective = train_wave(config, takes=takes)
+    return Path(config.train.out) / "export", objective.last_bits
+
+
+@pytest.mark.slow
+def test_a_trained_model_says_the_word_that_is_asked_for(
+    spoken: tuple[Path, dict[str, float]],
+) -> None:
+    folder, bits = spoken
+    assert bits["told"] > 0.9 and bits["dearer"] > 10
+    model = audiomamba.load(str(folder))
+    assert -3.2 < model.durations.labels["up"][0] < -2.8 and model.config.labels == ["down", "up"]
+    made = model.start(labels=["up", "down"] * 10, speakers=["ann"], seed=1, temperature=0.7)
+    right = 0
+    for number, sound in enumerate(made.next(max(made.planned))):
+        half = made._schedules[number].starts[1]
+        heard = [higher(sound[half // 4 : half]), higher(sound[half + half // 4 : 2 * half])]
+        right += heard == ([False, True] if number % 2 == 0 else [True, False])
+    assert right >= 17
+
+
+@pytest.mark.slow
+def test_a_trained_model_says_one_word_after_another(
+    spoken: tuple[Path, dict[str, float]],
+) -> None:
+    model = audiomamba.load(str(spoken[0]))
+    made = model.start(labels=["up down down up"], speakers=["ann"], seed=3, temperature=0.7)
+    sound = made.next(made.planned[0])[0]
+    starts, rows = made._schedules[0].starts, made._schedules[0].rows
+    asked = [(row, start, stop) for row, start, stop in zip(rows, starts, starts[1:], strict=False)]
+    right = [
+        higher(sound[start + (stop - start) // 4 : stop]) == (row in (0, 3))
+        for row, start, stop in asked
+        if row >= 0
+    ]
+    assert len(right) == 8 and sum(right) >= 7

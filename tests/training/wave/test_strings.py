@@ -1,5 +1,7 @@
 """Words one after another, of one speaker, with pauses."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -63,3 +65,23 @@ def test_none_are_made_unless_asked_for() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"data\.strings"):
         StringsConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_string_keeps_where_its_words_lie() -> None:
+    words = [
+        Take(np.full(300 + 20 * n, n, np.uint8), f"w{n}", "ann", held_out=False) for n in range(20)
+    ]
+    [made, *_] = strings(words, StringsConfig(minutes=0.05, piece_s=3.0), RATE)
+    assert made.label is None and made.spoken == made.words and len(made.words) > 3
+    for word in made.words:
+        own = made.codes[word.begin : word.end]
+        assert word.end - word.begin == 300 + 20 * int(word.label[1:])
+        assert (own == int(word.label[1:])).all() and len(own)
+    said = sum(min(word.end, 3 * RATE) - word.begin for word in made.words)
+    assert said == (made.codes != SILENCE).sum()
+
+
+def test_whose_words_weigh_more_has_more_strings() -> None:
+    light = [dataclasses.replace(take, weight=0.25) for take in words("bob", 50, 80)]
+    made = strings(words("ann", 200, 60) + light, StringsConfig(minutes=0.4, piece_s=3.0), RATE)
+    assert [take.speaker for take in made] == ["ann"] * 6 + ["bob"] * 2
