@@ -102,20 +102,28 @@ class Filters(nn.Module):
         """``samples (B, taps - stride + S)``, the past first, to ``(B, S / stride, filters)``."""
         # Rounded to bf16, loud low tones would drown what is quiet and high.
         with torch.autocast(samples.device.type, enabled=False):
-            weight = (self.taps.float() * self.gain[:, None]).flatten(0, 1)[:, None]
-            pairs = F.conv1d(samples.float()[:, None], weight, stride=self.stride)
+            # As many channels as the stride: libraries have no fast kernel for a single one.
+            kernel = (self.taps.float() * self.gain[:, None]).flatten(0, 1)
+            kernel = kernel.unflatten(1, (-1, self.stride)).transpose(1, 2)
+            pairs = F.conv1d(samples.unflatten(1, (-1, self.stride)).transpose(1, 2), kernel)
             logs: Tensor = _LogAmplitude.apply(pairs.unflatten(1, (2, -1)))  # 0 in silence
             return logs.transpose(1, 2) - self.rest
 
 
 class Shrink(nn.Module):
-    """A strided causal convolution: a group of frames and the group before it become one frame."""
+    """A strided causal convolution: a group of frames and the group before it become one frame.
+
+    It begins as each channel's mean over the group, plus what is drawn at random.
+    """
 
     def __init__(self, width: int, stride: int, out: int) -> None:
         super().__init__()
         self.size = stride * width
         self.group = nn.Linear(self.size, out)
         self.before = nn.Linear(self.size, out, bias=False)
+        with torch.no_grad():
+            own = self.group.weight.view(out, stride, width).diagonal(dim1=0, dim2=2)
+            own.add_(1 / stride)
 
     def forward(self, x: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """``x (B, n * stride, width)``, n >= 1, and the group before it, ``(B, size)``."""

@@ -40,7 +40,7 @@ def _default_stages() -> list[PyramidStage]:
     second = LayerConfig(dynamics="lti", count=2, state_size=32, expand=1, ffn=0.0)
     third = LayerConfig(dynamics="lti", count=2, state_size=32, ffn=0.0)
     return [
-        PyramidStage(stride=4, width=64, layers=[first]),
+        PyramidStage(stride=8, width=64, layers=[first]),
         PyramidStage(stride=4, width=96, layers=[second]),
         PyramidStage(stride=5, width=192, layers=[third]),
     ]
@@ -63,9 +63,9 @@ class PyramidConfig:
     def __post_init__(self) -> None:
         if not self.stages or any(stage.stride < 1 or stage.width < 1 for stage in self.stages):
             raise ConfigError("pyramid: wants stages, each with a stride and a width of at least 1")
-        if self.taps < self.stages[0].stride:
+        if self.taps < 1 or self.taps % self.stages[0].stride:
             raise ConfigError(
-                f"pyramid: taps must be at least the first stride, got {self.taps} and "
+                f"pyramid: taps must be a multiple of the first stride, got {self.taps} and "
                 f"{self.stages[0].stride}"
             )
         if not 0 < self.low_hz < self.high_hz:

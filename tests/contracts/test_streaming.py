@@ -76,7 +76,7 @@ def _raw(outer: LayerConfig) -> Callable[[], tuple[nn.Module, Tensor, int]]:
     config = TranscriberConfig(
         vocabulary=17,
         front_end="waveform",
-        pyramid=PyramidConfig(taps=60, stages=stages),
+        pyramid=PyramidConfig(taps=64, stages=stages),
         stack=StackConfig(width=WIDTH, layers=[LTI, AHEAD]),
         inter_layer=1,
         phone_layer=1,

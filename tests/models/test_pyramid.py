@@ -116,12 +116,14 @@ def stage(stride: int, **layer: object) -> PyramidStage:
     [
         (lambda: small(stages=[]), "wants stages"),
         (lambda: small(stages=[stage(0)]), "stride and a width"),
-        (lambda: small(taps=4), "taps must be at least the first stride"),
+        (lambda: small(taps=60), "taps must be a multiple of the first stride"),
         (lambda: small(low_hz=8000.0, high_hz=60.0), "low_hz < high_hz"),
         (lambda: small(floor=0.0), "floor must be > 0"),
         (lambda: small(stages=[stage(8, look_ahead=1)]), "layers are causal"),
         (
-            lambda: TranscriberConfig(front_end="waveform", pyramid=small(stages=[stage(7)])),
+            lambda: TranscriberConfig(
+                front_end="waveform", pyramid=small(taps=63, stages=[stage(7)])
+            ),
             "divide the 640 samples",
         ),
         (
