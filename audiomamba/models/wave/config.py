@@ -90,7 +90,15 @@ class WaveConfig:
 
     @property
     def label_rows(self) -> int:
-        """Rows of the table of labels: ``label * label_states + part``."""
+        """Rows of the table of labels: ``label * label_states + part``, then the silence."""
+        return len(self.labels) * self.label_states + (self.label_states > 1)
+
+    @property
+    def silence_row(self) -> int:
+        """The row that asks for silence before and after words, of a model that divides them.
+
+        To ask for nothing is something else: whatever comes, words without end.
+        """
         return len(self.labels) * self.label_states
 
     @property

@@ -1,12 +1,12 @@
 """Which label is asked for at which sample: words one after another, each in its parts.
 
-    label     |    three, parts 0 to 7    | none  |  one, parts 0 to 7   | none  |
+    label     |   three, parts 0 to 7   | silence |  one, parts 0 to 7 | silence |
               0                      its length   pause                  end     samples
 
 A label is a row of as many equal parts as the model has states (``WaveConfig.label_states``), as
-the words it learnt from were divided; before and after a word nothing is asked for. How long a word
-is drawn from lengths that were measured in training (:class:`Durations`), pauses evenly. A switch
-is where a period of the model begins.
+the words it learnt from were divided; after a word silence is asked for. Lengths of words are drawn
+from what was measured in training (:class:`Durations`), pauses evenly. A switch is where a period
+of the model begins.
 
 Source of the division: the flat start of recognisers that are trained without an alignment; of
 conditions that change in time: van den Oord et al., "WaveNet", 2016, section 2.5.
@@ -162,14 +162,17 @@ def _laid_out(
     heard: int,
 ) -> Schedule:
     """Parts of words that begin and last so many samples; none of no length is left in."""
-    parts: dict[int, int] = {0: _NOBODY}  # a later one at the same sample takes its place
+    if not words:
+        return Schedule([0], [_NOBODY], speaker, 0)
+    # A later one at the same sample takes the place of one.
+    parts = {0: config.silence_row}
     for word, (begin, length) in zip(words, spans, strict=True):
         for part in range(config.label_states):
             start = _aligned(begin + length * part / config.label_states, config.period, heard)
             parts[start] = word * config.label_states + part
-        parts[_aligned(begin + length, config.period, heard)] = _NOBODY
+        parts[_aligned(begin + length, config.period, heard)] = config.silence_row
     starts = sorted(parts)
-    return Schedule(starts, [parts[start] for start in starts], speaker, samples if words else 0)
+    return Schedule(starts, [parts[start] for start in starts], speaker, samples)
 
 
 def _aligned(sample: float, period: int, heard: int) -> int:

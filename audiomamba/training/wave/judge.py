@@ -121,9 +121,9 @@ def recordings_of(
         started = model.start(labels=asked, speakers=[speaker], seed=seed, temperature=temperature)
         name = f"made, temperature {temperature:g}"
         # A second where a model falls silent by itself; else each until its word is said.
-        sounds = started.next(max(started.planned) or model.sample_rate)
-        said_of = [s[: n or None] for s, n in zip(sounds, started.planned, strict=True)]
-        made.append(Heard(name, speaker, said_of, asked))
+        drawn = started.next(max(started.planned) or model.sample_rate)
+        words = [sound[: n or None] for sound, n in zip(drawn, started.planned, strict=True)]
+        made.append(Heard(name, speaker, words, asked))
     return [real, again, *made]
 
 

@@ -1,8 +1,8 @@
 """Where words lie in recordings, and so which row of the table of labels a period asks for.
 
-A word is as many equal parts as the model has states; what is before and after it asks for nothing.
-A recording of one word is that word from end to end, as its silence is trimmed off; a string keeps
-where its words were put.
+A word is as many equal parts as the model has states; before and after it silence is asked for, as
+``WaveConfig.silence_row``. A recording of one word is that word from end to end, as its silence is
+trimmed off; a string keeps where its words were put. Of what has no words nothing is told.
 """
 
 from collections.abc import Sequence
@@ -51,9 +51,12 @@ class Marks:
         )
         self._begins, self._ends = begins.to(device), ends.to(device)
         self._labels = numbers([label for _, _, label in words], labels).to(device)
+        silence, known = len(labels) * states, set(labels)
+        told = [any(word.label in known for word in take.spoken) for take in takes]
+        self._otherwise = torch.tensor([silence if one else NOBODY for one in told]).to(device)
 
     def rows(self, takes: Tensor, begin: Tensor, speed: Tensor, periods: int) -> Tensor:
-        """Rows of the table of labels, ``(B, periods)`` int64; ``NOBODY`` where no word sounds.
+        """Rows of the table of labels, ``(B, periods)`` int64; ``NOBODY`` where nothing is known.
 
         Args:
             takes: Numbers of recordings, ``(B,)``.
@@ -71,11 +74,12 @@ class Marks:
         first, end, label = self._begins[word], self._ends[word], self._labels[word]
         inside = (place >= 0) & (place < sizes) & (first >= starts) & (at >= first) & (at < end)
         part = ((at - first) / (end - first) * self._states).long().clamp(0, self._states - 1)
-        return torch.where(inside & (label >= 0), label * self._states + part, NOBODY)
+        otherwise = self._otherwise[takes][:, None]
+        return torch.where(inside & (label >= 0), label * self._states + part, otherwise)
 
 
 def other_rows(rows: Tensor, shift: Tensor | int, labels: int, states: int) -> Tensor:
-    """The same parts of other words, ``shift`` labels further; ``NOBODY`` stays what it is.
+    """The same parts of other words, ``shift`` labels further; silence and ``NOBODY`` stay.
 
     Args:
         rows: Of the table of labels, ``(B,)`` or ``(B, N)``.
@@ -86,4 +90,4 @@ def other_rows(rows: Tensor, shift: Tensor | int, labels: int, states: int) -> T
     if isinstance(shift, Tensor) and rows.dim() == 2:
         shift = shift[:, None]
     other = (rows // states + shift) % labels * states + rows % states
-    return torch.where(rows < 0, NOBODY, other)
+    return torch.where((rows < 0) | (rows >= labels * states), rows, other)

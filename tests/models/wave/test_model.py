@@ -133,9 +133,11 @@ def test_gradients_reach_each_part_of_a_label() -> None:
     model, x = tiny_wave(tiny_config(label_states=2)), codes(1, 18)
     condition = model.condition(torch.tensor([[2, 3, -1]]), ids(NOBODY))
     model(x, condition=condition)[0].square().mean().backward()
-    touched = model.conditioning.label.weight.grad.abs().sum(1) > 0
-    assert touched.tolist() == [False, False, True, True, False, False]
-    assert not model.conditioning.speaker.weight.grad.any()
+    labels, speakers = model.conditioning.label.weight.grad, model.conditioning.speaker.weight.grad
+    assert labels is not None and speakers is not None
+    touched = labels.abs().sum(1) > 0
+    assert touched.tolist() == [False, False, True, True, False, False, False]
+    assert not speakers.any()
 
 
 @pytest.mark.parametrize("periods", [0, 2, 4])
