@@ -1,4 +1,7 @@
-"""Sound made by rule, without end and without anybody's rights: music and ambience.
+"""Sound made by rule, without end and without anybody's rights: bells, music and ambience.
+
+*Bells*: the same broken chords as the music's, of decaying sine waves over a pad of slow ones, in
+one tuning. What follows from the past is nearly all of it, so a small model learns it soonest.
 
 *Music*: plucked strings (Karplus and Strong, "Digital Synthesis of Plucked-String and Drum
 Timbres", 1983) in broken chords over a bass, after a plan of harmonies that takes half a minute to
@@ -75,6 +78,30 @@ def music(rng: Random, seconds: float, sample_rate: int) -> Samples:
     return np.clip(out, -1, 1)
 
 
+def bells(rng: Random, seconds: float, sample_rate: int) -> Samples:
+    """Broken chords of sine waves over a pad, ``(n,)`` in -1..1."""
+    out = np.zeros(round(seconds * sample_rate), np.float32)
+    key, plan = int(rng.integers(-5, 7)), _PLANS[rng.integers(len(_PLANS))]
+    pattern = _PATTERNS[rng.integers(len(_PATTERNS))]
+    beat_s, chord_beats = rng.uniform(0.2, 0.4), 8 * int(rng.integers(1, 3))
+    at, beat = 0.0, 0
+    while at < seconds:
+        kind, root = plan[beat // chord_beats % len(plan)]
+        root += key
+        steps = (0, _THIRD[kind], 7, 12, 12 + _THIRD[kind])
+        if beat % chord_beats == 0:
+            for step in (-12, 0, _THIRD[kind], 7):
+                _add(out, _swell(_hz(root + step), beat_s * chord_beats * 1.15, sample_rate),
+                     at, 0.06, sample_rate)  # fmt: skip
+        note = steps[pattern[beat % len(pattern)]]
+        loud = 0.22 if beat % 4 == 0 else 0.17
+        if rng.random() < 0.9:
+            _add(out, _bell(_hz(root + 12 + note), beat_s * 8, sample_rate), at, loud, sample_rate)
+        at += beat_s
+        beat += 1
+    return np.clip(out, -1, 1)
+
+
 def ambience(rng: Random, seconds: float, sample_rate: int) -> Samples:
     """Rain, wind and an engine, each drifting, ``(n,)`` in -1..1."""
     n = round(seconds * sample_rate)
@@ -89,7 +116,11 @@ def ambience(rng: Random, seconds: float, sample_rate: int) -> Samples:
     return np.clip(mixed, -1, 1).astype(np.float32)
 
 
-KINDS: dict[str, Callable[[Random, float, int], Samples]] = {"music": music, "ambience": ambience}
+KINDS: dict[str, Callable[[Random, float, int], Samples]] = {
+    "ambience": ambience,
+    "bells": bells,
+    "music": music,
+}
 
 
 def make(kind: str, seed: int, seconds: float, sample_rate: int) -> Samples:
@@ -112,6 +143,30 @@ def codes_of(piece: tuple[str, int], *, seconds: float, sample_rate: int) -> NDA
 
 def _up(semitones: float) -> float:
     return float(2 ** (semitones / 12))
+
+
+def _hz(semitones: float) -> float:
+    """Pitch so far above the A below middle C."""
+    return 220.0 * _up(semitones)
+
+
+def _bell(hz: float, seconds: float, sample_rate: int) -> Samples:
+    """Three partials; the higher one, the sooner gone."""
+    t = np.arange(round(seconds * sample_rate)) / sample_rate
+    tone = np.zeros(len(t))
+    for k, loud in ((1, 1.0), (2, 0.35), (3, 0.12)):
+        if hz * k < 0.45 * sample_rate:
+            tone += loud * np.sin(2 * np.pi * hz * k * t) * np.exp(-t * k / 0.6)
+    rise = max(1, round(0.008 * sample_rate))
+    tone[:rise] *= np.sin(np.linspace(0, np.pi / 2, rise)) ** 2
+    return tone.astype(np.float32)
+
+
+def _swell(hz: float, seconds: float, sample_rate: int) -> Samples:
+    """A sine wave that comes and goes."""
+    n = round(seconds * sample_rate)
+    t = np.arange(n) / sample_rate
+    return np.asarray(np.sin(2 * np.pi * hz * t) * np.sin(np.pi * np.arange(n) / n), np.float32)
 
 
 def _add(out: Samples, note: Samples, at_s: float, loud: float, sample_rate: int) -> None:
