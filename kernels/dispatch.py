@@ -4,7 +4,7 @@ Every op has the same three implementations, each in the module of that name in 
 
 =============  =========================  ====================================================
 ``reference``  any device                 the definition, a plain loop that autograd understands
-``cpu``        CPU tensors                fast without a compiler
+``cpu``        CPU tensors                fast, also without a compiler
 ``gpu``        CUDA and ROCm tensors      Triton; with ``TRITON_INTERPRET=1`` CPU tensors as well
 =============  =========================  ====================================================
 

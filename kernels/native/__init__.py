@@ -20,6 +20,8 @@ __all__ = [
     "Ngrams",
     "Rate",
     "Sampling",
+    "Scan",
+    "ScanGradients",
     "Transcriber",
     "Wave",
     "library",
@@ -96,6 +98,28 @@ class Sampling(ctypes.Structure):
     """``am_sampling`` of src/audiomamba.h."""
 
     _fields_ = [(name, ctypes.c_float) for name in ("temperature", "top_p", "guidance")]
+
+
+class Scan(ctypes.Structure):
+    """``am_scan`` of src/audiomamba.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_longlong) for name in ("rows", "steps", "channels")),
+        *((name, ctypes.c_int) for name in ("groups", "states", "softplus", "reverse", "threads")),
+        *((name, ctypes.c_void_p) for name in (
+            "u", "delta", "z", "A", "B", "C", "D", "delta_bias", "initial", "resets", "checkpoints",
+        )),
+    ]  # fmt: skip
+
+
+class ScanGradients(ctypes.Structure):
+    """``am_scan_gradients`` of src/audiomamba.h."""
+
+    _fields_ = [
+        (name, ctypes.c_void_p) for name in (
+            "dout", "dlast", "du", "ddelta", "dz", "dA", "dB", "dC", "dD", "dbias", "dinitial",
+        )
+    ]  # fmt: skip
 
 
 class Ngrams(ctypes.Structure):
@@ -201,6 +225,10 @@ def library() -> ctypes.CDLL:
         *[ctypes.c_void_p] * 4,
     ]
     lib.am_wave_draw.restype = None
+    lib.am_scan_forward.argtypes = [ctypes.POINTER(Scan), ctypes.c_void_p, ctypes.c_void_p]
+    lib.am_scan_forward.restype = None
+    lib.am_scan_backward.argtypes = [ctypes.POINTER(Scan), ctypes.POINTER(ScanGradients)]
+    lib.am_scan_backward.restype = None
     _type_beam(lib)
     return lib
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from audiomamba.errors import BackendError, ShapeError
-from audiomamba.kernels import testing
+from audiomamba.kernels import native, testing
 from audiomamba.kernels.blocks import Blocks, forced
 from audiomamba.kernels.scan import op, scan, scan_step_
 from audiomamba.kernels.scan.cases import BOUNDS, ODD, TINY, Case, inputs
@@ -55,6 +55,29 @@ def cut(given: dict[str, Any], lo: int, hi: int) -> dict[str, Any]:
 def test_output_state_and_gradients_match_the_float64_loop(place: Place, case: Case) -> None:
     given = inputs(case, device=place.device)
     check(evaluate(given, place.implementation), judge(given), torch.float32)
+
+
+@pytest.mark.parametrize("case", [*TINY, *ODD], ids=str)
+def test_without_a_compiler_a_cpu_keeps_the_same_bounds(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "why_not", lambda: "not built")
+    given = inputs(case)
+    check(evaluate(given, "cpu"), judge(given), torch.float32)
+
+
+def test_a_cpu_gives_the_same_bits_with_any_number_of_threads() -> None:
+    given = inputs(Case(B=3, T=150, D=40, N=5, G=2, resets=(70,)))
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            results.append(evaluate(given, "cpu"))
+    finally:
+        torch.set_num_threads(before)
+    for name, one in results[0].items():
+        assert torch.equal(one, results[1][name]), name
 
 
 @in_every_place

@@ -87,6 +87,27 @@ void am_wave_draw(am_model* model, const am_sampling* how, unsigned char* last, 
                   float* const* states, const unsigned long long* seeds, const unsigned long long* first,
                   unsigned char* out);
 
+/* The selective scan over whole sequences; kernels/scan/README.md has the equations. Channels of a group
+   are a multiple of 16. NULL where a thing is not given. */
+typedef struct {
+  long long rows, steps, channels;
+  int groups, states, softplus, reverse, threads;
+  const float *u, *delta, *z;               /* (rows, steps, channels) */
+  const float *A, *B, *C, *D, *delta_bias;  /* (channels, states), (rows, steps, groups, states), (channels) */
+  const float* initial;                     /* (rows, channels, states) */
+  const unsigned char* resets;              /* (rows, steps) */
+  float* checkpoints; /* (rows, steps / 64 rounded up, channels, states): written by the forward, or NULL */
+} am_scan;
+
+/* Shapes as of what they are gradients of; dA, dD and dbias a row each, and zeros before. */
+typedef struct {
+  const float *dout, *dlast;
+  float *du, *ddelta, *dz, *dA, *dB, *dC, *dD, *dbias, *dinitial;
+} am_scan_gradients;
+
+void am_scan_forward(const am_scan* call, float* out, float* last);
+void am_scan_backward(const am_scan* call, const am_scan_gradients* gradients);
+
 /* The columns of a language model (audiomamba/text/ngram.py), which stay where they are. With codes,
    values are looked up by them: 256 of them. */
 typedef struct {

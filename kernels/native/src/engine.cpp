@@ -2,6 +2,7 @@
 // Compiled with -DAM_ISA=<name> -DAM_VECTOR_BYTES=<16|32|64>.
 #include "engine.h"
 
+#include "scan.h"
 #include "transcriber.h"
 #include "wave.h"
 
@@ -30,6 +31,21 @@ static void draw(void* model, const am_sampling* how, uint8_t* last, int streams
   wave(model).draw(*how, last, streams, samples, states, seeds, first, out);
 }
 
-extern const Engine ENGINE = {new_transcriber, add_block, new_wave, destroy, state_floats, transcribe, feed, draw};
+static void scan_forward(const am_scan& call, int64_t from, int64_t to, float* out, float* last) {
+  if (call.states == 16)
+    Scan<16>(call).forward(from, to, out, last);
+  else
+    Scan<0>(call).forward(from, to, out, last);
+}
+
+static void scan_backward(const am_scan& call, int64_t from, int64_t to, const am_scan_gradients& gradients) {
+  if (call.states == 16)
+    Scan<16>(call).backward(from, to, gradients);
+  else
+    Scan<0>(call).backward(from, to, gradients);
+}
+
+extern const Engine ENGINE = {LANES,      new_transcriber, add_block, new_wave,     destroy,      state_floats,
+                              transcribe, feed,            draw,      scan_forward, scan_backward};
 
 }  // namespace AM_ISA

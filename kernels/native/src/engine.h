@@ -5,6 +5,7 @@
 #include "audiomamba.h"
 
 struct Engine {
+  int lanes;  // floats in a vector
   void* (*new_transcriber)(const am_transcriber*);
   bool (*add_block)(void*, const am_block*);
   void* (*new_wave)(const am_wave*);
@@ -13,4 +14,6 @@ struct Engine {
   void (*transcribe)(const void*, const float*, int, int, float* const*, float*);
   void (*feed)(void*, const uint8_t*, int, int, float* const*, float*);
   void (*draw)(void*, const am_sampling*, uint8_t*, int, int, float* const*, const uint64_t*, const uint64_t*, uint8_t*);
+  void (*scan_forward)(const am_scan&, int64_t, int64_t, float*, float*);
+  void (*scan_backward)(const am_scan&, int64_t, int64_t, const am_scan_gradients&);
 };

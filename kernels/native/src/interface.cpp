@@ -1,9 +1,13 @@
 // The C interface: picks the build for this processor once, checks sizes, passes calls on.
 #include "audiomamba.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "engine.h"
 
@@ -108,6 +112,15 @@ am_model* make(const Weights& weights, void* (*Engine::*create)(const Weights*))
   }
 }
 
+// Parts of 0 .. count, a thread each.
+void shared_out(long long count, int threads, const std::function<void(int64_t, int64_t)>& work) {
+  const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(threads, count));
+  std::vector<std::thread> others;
+  for (int64_t i = 1; i < parts; i++) others.emplace_back(work, count * i / parts, count * (i + 1) / parts);
+  work(0, count / parts);
+  for (std::thread& other : others) other.join();
+}
+
 }  // namespace
 
 extern "C" {
@@ -158,5 +171,18 @@ void am_wave_draw(am_model* model, const am_sampling* how, unsigned char* last, 
   static_assert(sizeof(unsigned long long) == sizeof(uint64_t), "seeds are 64 bits wide");
   model->engine->draw(model->model, how, last, streams, samples, states, reinterpret_cast<const uint64_t*>(seeds),
                       reinterpret_cast<const uint64_t*>(first), out);
+}
+
+void am_scan_forward(const am_scan* call, float* out, float* last) {
+  const Engine* engine = pick().engine;
+  const long long lanes = engine->lanes;
+  shared_out(call->rows * (call->channels / lanes), call->threads,
+             [&](int64_t from, int64_t to) { engine->scan_forward(*call, from, to, out, last); });
+}
+
+void am_scan_backward(const am_scan* call, const am_scan_gradients* gradients) {
+  const Engine* engine = pick().engine;
+  shared_out(call->rows, call->threads,
+             [&](int64_t from, int64_t to) { engine->scan_backward(*call, from, to, *gradients); });
 }
 }

@@ -87,9 +87,8 @@ AM_INLINE vf expv(vf x) { return exp2v(x * splat(LOG2E)); }
 
 AM_INLINE vf silu(vf x) { return x / (splat(1.0f) + expv(-x)); }
 
-// log(1 + e^x) = max(x, 0) + log1p(e^-|x|), with log1p(u) = 2 atanh(u / (u + 2)) as a series.
-AM_INLINE vf softplus(vf x) {
-  vf u = expv(x < splat(0.0f) ? x : -x);
+// log(1 + u) for u in 0..1: 2 atanh(u / (u + 2)) as a series.
+AM_INLINE vf log1p01(vf u) {
   vf s = u / (u + splat(2.0f)), q = s * s;
   vf p = splat(1.0f / 15);
   p = p * q + splat(1.0f / 13);
@@ -99,7 +98,10 @@ AM_INLINE vf softplus(vf x) {
   p = p * q + splat(1.0f / 5);
   p = p * q + splat(1.0f / 3);
   p = p * q + splat(1.0f);
-  return vmax(x, splat(0.0f)) + splat(2.0f) * s * p;
+  return splat(2.0f) * s * p;
 }
+
+// log(1 + e^x) = max(x, 0) + log1p(e^-|x|)
+AM_INLINE vf softplus(vf x) { return vmax(x, splat(0.0f)) + log1p01(expv(x < splat(0.0f) ? x : -x)); }
 
 }  // namespace AM_ISA
