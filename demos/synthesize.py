@@ -1,6 +1,6 @@
 """Speak digits, sample by sample, and draw what was said.
 
-python demos/synthesize.py -o digits.wav        # "three one four" -o pi.wav, if it knows labels
+python demos/synthesize.py "three one four" -o pi.wav       # without words, 4 s of any
 """
 
 import argparse

@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   audiomamba generate wave-digits --seconds 3600 -o hour.flac
   audiomamba generate wave-digits --seconds 3600 -o hour.flac --resume
   audiomamba generate wave-digits --speaker fsdd-jackson --seconds 60 -o minute.wav
-  audiomamba generate runs/mine/export --label three one four -o pi.wav
+  audiomamba generate wave-digits --label three one four -o pi.wav
   audiomamba generate runs/mine/export --label one --label two -o words.wav
 
 Ctrl-C, a crash or a full disk leave whole WAV files and a state beside them (OUT.state, and for
