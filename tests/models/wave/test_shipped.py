@@ -41,3 +41,15 @@ def test_wave_digits_says_digits() -> None:
     [sound] = model.start(speakers=["fsdd-nicolas"], seed=1).next(8 * model.sample_rate)
     heard = hearing(audiomamba.load("listen-en"))(sound, model.sample_rate)
     assert len([word for word in heard if word in DIGITS]) >= 3, heard
+
+
+@pytest.mark.skipif("wave-digits" not in VOICES, reason="wave-digits does not ship")
+def test_wave_digits_says_the_digits_that_it_is_asked_for() -> None:
+    model, hear = audiomamba.load("wave-digits"), hearing(audiomamba.load("listen-en"))
+    asked = sorted(DIGITS)
+    made = model.start(labels=asked, speakers=["fsdd-nicolas"])
+    sounds = zip(made.next(max(made.planned)), made.planned, strict=True)
+    margin = np.zeros(model.sample_rate // 3, np.float32)
+    heard = [hear(np.r_[margin, sound[:n], margin], model.sample_rate) for sound, n in sounds]
+    right = sum(words == [word] for words, word in zip(heard, asked, strict=True))
+    assert right >= 5, heard
