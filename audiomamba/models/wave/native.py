@@ -43,6 +43,7 @@ class NativeWave:
         self._library = native.library()
         self._config, self._weights = config, weights
         self._condition = config.condition_size
+        _check_tables(config, weights)
         keep: list[Floats] = []  # what the C side reads while it copies
         description = _describe(config, Pointers(weights, keep), int8)
         self._model = self._library.am_wave_new(ctypes.byref(description))
@@ -150,6 +151,20 @@ class NativeWave:
             )
         first, stride = state.ctypes.data, state.strides[0]
         return (ctypes.c_void_p * rows)(*(first + row * stride for row in range(rows)))
+
+
+def _check_tables(config: WaveConfig, weights: Weights) -> None:
+    """What C++ is not given and so cannot check: the tables of labels and speakers."""
+    if not config.is_conditional:
+        return
+    rows = {"label": config.label_rows, "speaker": len(config.speakers)}
+    for name, count in rows.items():
+        found = np.shape(weights[f"conditioning.{name}.weight"])
+        wanted = max(1, count), config.condition_width
+        if found != wanted:
+            raise ModelError(
+                f"the table of {name}s has the shape {found}, config.json says {wanted}"
+            )
 
 
 def _describe(config: WaveConfig, take: Pointers, int8: bool) -> native.Wave:

@@ -206,6 +206,14 @@ def test_wrong_shapes_are_refused(engines: dict[str, Engines]) -> None:
         engine.restore({"state": state[:, :-2]})
 
 
+def test_a_table_of_labels_that_lacks_a_row_is_refused() -> None:
+    config = tiny_config()
+    weights = {name: x.numpy() for name, x in tiny_wave(config).state_dict().items()}
+    weights["conditioning.label.weight"] = weights["conditioning.label.weight"][:-1]
+    with pytest.raises(ModelError, match=r"table of labels has the shape .* config\.json says"):
+        NativeWave(config, weights)
+
+
 def test_a_size_or_a_layer_it_cannot_run_is_one_clear_error() -> None:
     config = WaveConfig(stages=[StageConfig(width=40), StageConfig(), StageConfig()])
     weights = {name: tensor.numpy() for name, tensor in Wave(config).state_dict().items()}
