@@ -406,9 +406,42 @@ def _draw(
         told[:] = rows
         left = [own.left(place) for own, place in zip(schedules, places, strict=True)]
         piece = min([samples - done, *(until for until in left if until is not None)])
-        parts.append(engine.draw(state, last, how, seeds, first + done, piece))
+        silent = [i for i, row in enumerate(rows) if row == schedules[i].silence]
+        parts.append(_draw_or_rest(engine, state, last, how, seeds, first + done, piece, silent))
         done += piece
     return np.concatenate(parts, 1) if len(parts) > 1 else parts[0]
+
+
+def _draw_or_rest(
+    engine: WaveEngine,
+    state: Any,
+    last: Codes,
+    how: Sampling,
+    seeds: NDArray[np.uint64],
+    first: NDArray[np.int64],
+    samples: int,
+    silent: Sequence[int],
+) -> Codes:
+    """The engine's ``draw``, of which some streams hear silence in the place of what they drew.
+
+    Pauses in the strings that were learnt from are silent to the last bit; what a model draws there
+    is now and then the beginning of a word that nobody asked for.
+    """
+    if not silent or not samples:
+        return engine.draw(state, last, how, seeds, first, samples)
+    streams = np.array(silent)
+    rows = streams if how.guidance == 1 else np.concatenate([streams, len(last) + streams])
+    heard = np.full((len(rows), samples), SILENCE, np.uint8)
+    heard[:, 0] = last[rows % len(last)]
+    resting = engine.take(state, rows)
+    engine.feed(resting, heard)
+    if len(silent) < len(last):
+        codes = engine.draw(state, last, how, seeds, first, samples)
+    else:
+        codes = np.empty((len(last), samples), np.uint8)
+    engine.put(state, rows, resting)
+    codes[streams] = last[streams] = SILENCE
+    return codes
 
 
 def _halves(arrays: dict[str, NDArray[Any]], halves: int) -> list[dict[str, NDArray[Any]]]:

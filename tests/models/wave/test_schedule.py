@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import audiomamba
+from audiomamba.audio.mulaw import SILENCE, expand
 from audiomamba.config import from_mapping, to_mapping
 from audiomamba.errors import ConfigError, StateError
 from audiomamba.models.wave.config import WaveConfig
@@ -64,7 +65,7 @@ def test_words_go_through_their_parts_with_pauses_between() -> None:
 
 
 def test_nothing_asked_for_is_nothing_for_ever_and_has_no_end() -> None:
-    assert spoken(config(), [], -1, KNOWN, seed=0) == Schedule([0], [-1], -1, 0)
+    assert spoken(config(), [], -1, KNOWN, seed=0) == Schedule([0], [-1], -1, 0, 12)
 
 
 def test_after_a_prompt_a_switch_is_still_where_a_period_begins() -> None:
@@ -170,6 +171,25 @@ def test_what_is_asked_for_is_heard_at_its_place_alone(model: Synthesizer) -> No
     x, y, z = (one.next(same + 30)[0] for one in (a, b, c))
     np.testing.assert_array_equal(x, y)
     assert (x[:same] != z[:same]).any()
+
+
+@pytest.mark.parametrize("guidance", [1.0, 1.5])
+def test_a_pause_is_silent_whoever_speaks_meanwhile(model: Synthesizer, guidance: float) -> None:
+    made = model.start(labels=["yes", "no yes", None], seed=5, guidance=guidance)
+    own = made._schedules[0]
+    end, length = own.starts[-1], own.samples + 40
+    sound = made.next(length)
+    assert own.rows[-1] == own.silence and end < own.samples
+    silence = expand(np.array([SILENCE], np.uint8))
+    assert (sound[0, end:] == silence).all() and (sound[0, :end] != silence).any()
+    assert (sound[2, end:] != silence).any()  # asked for nothing it is not silent by order
+    alone = model.start(labels=["yes"], seed=5, guidance=guidance).next(length)
+    np.testing.assert_array_equal(sound[0], alone[0])
+    again = model.start(labels=["no yes"], seed=made._seeds[1], guidance=guidance)
+    second = again._schedules[0]
+    gap = slice(second.starts[len(second.starts) // 2 - 1], second.starts[len(second.starts) // 2])
+    assert second.rows[len(second.starts) // 2 - 1] == second.silence
+    assert (again.next(second.samples)[0, gap] == silence).all()
 
 
 @pytest.mark.parametrize("guidance", [1.0, 1.5])
