@@ -66,6 +66,10 @@ class FrontEnd:
         self._features.finish()
         return frames
 
+    def after(self, last: Samples, frames: int) -> Samples:
+        """So many frames as follow ``last (bins,)`` when all is over."""
+        return self._features.after(last, frames)
+
     def state(self) -> dict[str, Any]:
         """All that is needed to go on elsewhere."""
         return {"resampler": self._resampler.state(), "mel": self._features.state()}

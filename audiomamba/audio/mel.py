@@ -141,6 +141,10 @@ class StreamingMel:
         self._tail = np.zeros(0, np.float32)
         return np.zeros((0, self.config.bins), np.float32)
 
+    def after(self, last: Samples, frames: int) -> Samples:
+        """So many frames of what is heard when all is over: ``last (bins,)`` goes on."""
+        return np.repeat(last[None], frames, axis=0)
+
     def state(self) -> dict[str, Any]:
         """All that is needed to go on elsewhere."""
         level = {} if self._level is None else self._level.state()

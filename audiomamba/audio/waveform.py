@@ -67,6 +67,10 @@ class StreamingWaveform:
         self._tail = np.zeros(0, np.float32)
         return np.zeros((0, self.config.hop), np.float32)
 
+    def after(self, last: Samples, frames: int) -> Samples:
+        """So many frames of what is heard when all is over: silence."""
+        return np.zeros((frames, self.config.hop), np.float32)
+
     def state(self) -> dict[str, Any]:
         """All that is needed to go on elsewhere."""
         return {"tail": self._tail.copy()}

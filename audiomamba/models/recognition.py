@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from audiomamba.audio.features import FeatureConfig
 from audiomamba.audio.frontend import ChannelMode, FrontEnd
-from audiomamba.audio.waveform import WaveformConfig
 from audiomamba.text.events import Event
 from audiomamba.text.fusion import Fusion, make_decoder
 from audiomamba.text.utterances import DecoderConfig
@@ -63,8 +62,6 @@ class Recognition:
         self.block_frames = block_frames
         self._delay_s = decoder.emission_delay_s
         self._front = FrontEnd(features, sample_rate, channels=channels, channel_mode=channel_mode)
-        # Log-mel of silence goes on as it is; samples that did would be a tone.
-        self._goes_on = np.float32(0 if isinstance(features, WaveformConfig) else 1)
         self._vocabulary, self._fusion = vocabulary, fusion
         self._decoder = make_decoder(vocabulary, _after_lead(decoder), fusion)
         self._waiting: list[Features] = []
@@ -84,7 +81,7 @@ class Recognition:
         self._keep(self._front.finish())
         short = -self._waiting_frames % self.block_frames
         if short and self._waiting_frames:
-            self._keep(np.repeat(self._waiting[-1][-1:], short, axis=0) * self._goes_on)
+            self._keep(self._front.after(self._waiting[-1][-1], short))
 
     def next_block(self) -> Features | None:
         """The next ``(block_frames, bins)``, or None until more audio came."""

@@ -165,27 +165,35 @@ class Hypothesis(ctypes.Structure):
 
 def why_not() -> str | None:
     """Why the native engine cannot run here, in a line; None where it can."""
-    if not LIBRARY.is_file():
-        return (
-            "the native engine was not built (no C++ compiler at installation?): "
-            "python -m audiomamba.kernels.native.build"
-        )
-    return None
+    return found if isinstance(found := _found(), str) else None
 
 
-@lru_cache(maxsize=1)
 def library() -> ctypes.CDLL:
     """The loaded library, its functions typed.
 
     Raises:
         BackendError: it was not built, or does not load here.
     """
-    if (reason := why_not()) is not None:
-        raise BackendError(reason)
+    if isinstance(found := _found(), str):
+        raise BackendError(found)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _found() -> ctypes.CDLL | str:
+    """The library, or why there is none."""
+    build = "python -m audiomamba.kernels.native.build"
+    if not LIBRARY.is_file():
+        return f"the native engine was not built (no C++ compiler at installation?): {build}"
     try:
-        lib = ctypes.CDLL(str(LIBRARY))
+        return _typed(ctypes.CDLL(str(LIBRARY)))
     except OSError as error:
-        raise BackendError(f"the native engine does not load: {error}") from None
+        return f"the native engine does not load: {error}"
+    except AttributeError as error:  # a function is missing
+        return f"the native engine was built for another version ({error}): {build}"
+
+
+def _typed(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.am_transcriber_new.argtypes = [ctypes.POINTER(Transcriber)]
     lib.am_transcriber_new.restype = ctypes.c_void_p
     lib.am_transcriber_add.argtypes = [ctypes.c_void_p, ctypes.POINTER(Block)]

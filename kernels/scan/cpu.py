@@ -1,6 +1,4 @@
-"""The selective scan on a CPU: out of the native library where it was built, else as here.
-
-Here it is made of PyTorch's own operations.
+"""The selective scan on a CPU from PyTorch's own operations, without a compiler.
 
 Time is walked in blocks, small enough that a block's decays and states stay in cache; their
 memory is allocated once, as touching fresh pages costs more than the arithmetic. Within a block
@@ -19,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from audiomamba.kernels.scan import compiled
 from audiomamba.kernels.scan.op import (
     CHECKPOINT_STEPS,
     empty_checkpoints,
@@ -183,11 +180,6 @@ def forward(
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output, the last states and the states kept for ``backward``."""
-    if compiled.takes(u, A):
-        return compiled.forward(
-            u, delta, A, B, C, D, z, delta_bias, initial_state, resets, cu_seqlens, softplus,
-            reverse, save,
-        )  # fmt: skip
     at = _Inputs(
         u, delta, A, B, C, D, z, delta_bias, initial_state, resets, cu_seqlens, softplus, reverse
     )
@@ -239,11 +231,6 @@ def backward(
     reverse: bool,
 ) -> tuple[Tensor, ...]:
     """Return the gradients of u, delta, A, B, C, D, z, delta_bias and initial_state."""
-    if compiled.takes(u, A):
-        return compiled.backward(
-            dout, dstate, checkpoints, u, delta, A, B, C, D, z, delta_bias, initial_state, resets,
-            cu_seqlens, softplus, reverse,
-        )  # fmt: skip
     at = _Inputs(
         u, delta, A, B, C, D, z, delta_bias, initial_state, resets, cu_seqlens, softplus, reverse
     )

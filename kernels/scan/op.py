@@ -44,16 +44,25 @@ def _module(implementation: str) -> ModuleType:
     return import_module(f"audiomamba.kernels.scan.{implementation}")
 
 
+def _module_for(implementation: str, u: Tensor, A: Tensor) -> ModuleType:
+    """For whole sequences: on a CPU the native library, where it was built and does this."""
+    if implementation == "cpu" and (compiled := _module("compiled")).takes(u, A):
+        return compiled
+    return _module(implementation)
+
+
 def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     *inputs, implementation = args
-    result: tuple[Tensor, Tensor, Tensor] = _module(implementation).forward(*inputs)
+    module = _module_for(implementation, inputs[0], inputs[2])
+    result: tuple[Tensor, Tensor, Tensor] = module.forward(*inputs)
     return result
 
 
 def _backward(*args: Any) -> tuple[Tensor, ...]:
     *inputs, implementation = args
-    gradients: tuple[Tensor, ...] = _module(implementation).backward(*inputs)
     differentiated = inputs[3 : 3 + NUM_GRADIENTS]
+    module = _module_for(implementation, differentiated[0], differentiated[2])
+    gradients: tuple[Tensor, ...] = module.backward(*inputs)
     return tuple(_laid_out_like(x, g) for x, g in zip(differentiated, gradients, strict=True))
 
 

@@ -1,6 +1,7 @@
 """The native engine against the torch transcriber, and what a shared batch may not change."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from audiomamba.config import to_mapping
-from audiomamba.errors import ModelError, ShapeError
+from audiomamba.errors import BackendError, ModelError, ShapeError
 from audiomamba.kernels import native
 from audiomamba.models.native import NativeTranscriber
 from audiomamba.models.transcriber import Transcriber, TranscriberConfig
@@ -238,3 +239,18 @@ def test_a_weight_of_another_shape_is_named() -> None:
     weights["stack.blocks.0.mixer.out_proj.weight"] = np.zeros((48, 90), np.float32)
     with pytest.raises(ModelError, match=r"out_proj\.weight.*\(48, 96\)"):
         NativeTranscriber(to_mapping(config), weights)
+
+
+def test_a_library_that_does_not_load_is_as_good_as_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.so"
+    damaged.write_bytes(b"no library")
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "LIBRARY", damaged)
+        native._found.cache_clear()
+        assert "does not load" in (native.why_not() or "")
+        with pytest.raises(BackendError, match="does not load"):
+            native.library()
+    native._found.cache_clear()
+    assert native.why_not() is None

@@ -5,9 +5,8 @@
 
 A label is a row of as many equal parts as the model has states (``WaveConfig.label_states``), as
 the words it learnt from were divided; between words there is silence, which is given to the model
-and not drawn from it. Lengths of words are drawn
-from what was measured in training (:class:`Durations`), pauses evenly. A switch is where a period
-of the model begins.
+and not drawn from it. Lengths of words are drawn from what was measured in training
+(:class:`Durations`), pauses evenly. A switch is where a period of the model begins.
 
 Source of the division: the flat start of recognisers that are trained without an alignment; of
 conditions that change in time: van den Oord et al., "WaveNet", 2016, section 2.5.
@@ -31,7 +30,7 @@ PAUSE_S = (0.08, 0.25)  # after a word
 MOST_DEVIATIONS = 1.5  # from the mean of a word's log length
 LONGEST_S = 3.0  # of a word, whatever was measured
 _USUAL_S = 0.45  # of a word that was not measured
-_NOBODY, _NO_ROW = -1, -2
+_NOBODY = -1
 
 
 @dataclass(kw_only=True, slots=True)
@@ -84,7 +83,7 @@ class Schedule(NamedTuple):
     rows: list[int]  # -1: nothing is asked for
     speaker: int
     samples: int  # until the pause after the last word is over; 0 where no word is asked for
-    silence: int = _NO_ROW  # the row that asks for silence, of a model that has one
+    silence: int  # the row that asks for silence
 
     def at(self, sample: int) -> int:
         """The row that is asked for."""
@@ -152,7 +151,8 @@ def stretched(config: WaveConfig, words: Sequence[int], speaker: int, samples: i
         _aligned(samples * i / count, config.period, 0): words[i // states] * states + i % states
         for i in range(count)
     } or {0: _NOBODY}
-    return Schedule(list(parts), list(parts.values()), speaker, samples if words else 0)
+    length = samples if words else 0
+    return Schedule(list(parts), list(parts.values()), speaker, length, config.silence_row)
 
 
 def _laid_out(
@@ -165,7 +165,7 @@ def _laid_out(
 ) -> Schedule:
     """Parts of words that begin and last so many samples; none of no length is left in."""
     if not words:
-        return Schedule([0], [_NOBODY], speaker, 0, _silence(config))
+        return Schedule([0], [_NOBODY], speaker, 0, config.silence_row)
     # A later one at the same sample takes the place of one.
     parts = {0: config.silence_row}
     for word, (begin, length) in zip(words, spans, strict=True):
@@ -175,11 +175,7 @@ def _laid_out(
         parts[_aligned(begin + length, config.period, heard)] = config.silence_row
     starts = sorted(parts)
     rows = [parts[start] for start in starts]
-    return Schedule(starts, rows, speaker, samples, _silence(config))
-
-
-def _silence(config: WaveConfig) -> int:
-    return config.silence_row if config.label_states > 1 else _NO_ROW
+    return Schedule(starts, rows, speaker, samples, config.silence_row)
 
 
 def _aligned(sample: float, period: int, heard: int) -> int:
@@ -201,8 +197,8 @@ def restored(arrays: Mapping[str, NDArray[Any]], config: WaveConfig) -> list[Sch
     starts, rows, each = (arrays[name].tolist() for name in ("starts", "rows", "each"))
     schedules, at = [], 0
     for parts, speaker, samples in each:
-        its_rows = rows[at : at + parts]
-        own = Schedule(starts[at : at + parts], its_rows, speaker, samples, _silence(config))
+        place = slice(at, at + parts)
+        own = Schedule(starts[place], rows[place], speaker, samples, config.silence_row)
         if len(own.rows) != parts or own.starts[:1] != [0] or sorted(own.starts) != own.starts:
             raise ValueError("a schedule has no order")
         if not -1 <= speaker < max(1, len(config.speakers)) or not all(

@@ -22,7 +22,7 @@ from audiomamba.audio.mulaw import CLASSES, SILENCE, expand
 from audiomamba.errors import ConfigError
 from audiomamba.models.wave.model import NOBODY
 from audiomamba.training.wave.config import WaveDataConfig
-from audiomamba.training.wave.marks import Marks, other_rows
+from audiomamba.training.wave.marks import Marks
 from audiomamba.training.wave.takes import Take, numbers
 
 __all__ = ["Crops", "WaveBatch", "compand_on_device"]
@@ -40,13 +40,12 @@ class WaveBatch(NamedTuple):
     counted: Tensor  # (B, T) float32: how much the target counts, 0 to 1
     labels: Tensor  # (B,) int64, NOBODY where not told; with more label states (B, N), one a period
     speakers: Tensor  # (B,) int64
-    others: Tensor  # as labels: one that is wrong, NOBODY where none is told
     fresh: bool
     seconds: float
 
     def tensors(self) -> list[Tensor]:
         """All of it that may lie on the device."""
-        return list(self[:6])
+        return list(self[:5])
 
 
 def compand_on_device(samples: Tensor) -> Tensor:
@@ -97,7 +96,7 @@ class Crops:
         sizes = torch.tensor([len(take.codes) for take in own])
         self._sizes, self._starts = sizes, sizes.cumsum(0) - sizes
         self._labels = numbers([take.label for take in own], labels)
-        self._known_labels, self._states, self._period = len(labels), label_states, period
+        self._period = period
         self._marks: Marks | None = None
         self._droppable = torch.ones(len(own), dtype=torch.bool)
         if label_states > 1:
@@ -129,21 +128,14 @@ class Crops:
         dropped = (chance[:, 3] < data.drop_label) & self._droppable[rows]
         labels = torch.where(dropped, NOBODY, self._labels[rows])
         speakers = torch.where(chance[:, 4] < data.drop_speaker, NOBODY, self._speakers[rows])
-        # Drawn last, so that what else is drawn does not depend on it.
-        shift = torch.zeros(B, dtype=torch.int64)
-        if self._known_labels > 1:
-            shift = torch.randint(1, self._known_labels, (B,), generator=draw)
         batch = self._gather(rows, begin, speed, gain, labels, speakers, part == 0)
-        shift, rows, begin, speed, dropped = (
-            t.to(self._device, non_blocking=True) for t in (shift, rows, begin, speed, dropped)
+        if self._marks is None:
+            return batch
+        rows, begin, speed, dropped = (
+            t.to(self._device, non_blocking=True) for t in (rows, begin, speed, dropped)
         )
-        if self._marks is not None:
-            marked = self._marks.rows(rows, begin, speed, data.length // self._period)
-            batch = batch._replace(labels=torch.where(dropped[:, None], NOBODY, marked))
-        others = torch.full_like(batch.labels, NOBODY)
-        if self._known_labels > 1:
-            others = other_rows(batch.labels, shift, self._known_labels, self._states)
-        return batch._replace(others=others)
+        marked = self._marks.rows(rows, begin, speed, data.length // self._period)
+        return batch._replace(labels=torch.where(dropped[:, None], NOBODY, marked))
 
     def _gather(
         self,
@@ -174,9 +166,7 @@ class Crops:
         weight = torch.where(own < sizes[:, None], 1.0, data.tail_weight)
         counted = weight * ((own >= 0) & (own < end[:, None]))
         seconds = data.batch * data.length / self._rate
-        return WaveBatch(
-            codes[:, :-1], codes[:, 1:], counted, labels, speakers, labels, fresh, seconds
-        )
+        return WaveBatch(codes[:, :-1], codes[:, 1:], counted, labels, speakers, fresh, seconds)
 
     def _classes(self, starts: Tensor, sizes: Tensor, place: Tensor) -> Tensor:
         """Classes at ``place (B, n)`` of the recordings, silence outside of them."""

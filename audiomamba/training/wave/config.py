@@ -86,7 +86,6 @@ class WaveRunConfig(RunConfig):
 
     evaluate_every_s: float = 120.0  # wall seconds from one measure to the next; 0 = at the end
     evaluate_takes: int = 200  # held-out recordings, or windows of them, that are measured
-    told_apart: float = 0.0  # weight of telling a row's label from a wrong one; twice the work
     sampling: Sampling = field(default_factory=Sampling)  # of the checkpoint, unless one says other
 
 

@@ -78,16 +78,13 @@ class Marks:
         return torch.where(inside & (label >= 0), label * self._states + part, otherwise)
 
 
-def other_rows(rows: Tensor, shift: Tensor | int, labels: int, states: int) -> Tensor:
-    """The same parts of other words, ``shift`` labels further; silence and ``NOBODY`` stay.
+def other_rows(rows: Tensor, labels: int, states: int) -> Tensor:
+    """The same parts of the next label's words; silence and ``NOBODY`` stay.
 
     Args:
-        rows: Of the table of labels, ``(B,)`` or ``(B, N)``.
-        shift: 1 to ``labels - 1``, of all or ``(B,)``.
+        rows: Of the table of labels, any shape.
         labels: How many there are.
         states: Parts of a word.
     """
-    if isinstance(shift, Tensor) and rows.dim() == 2:
-        shift = shift[:, None]
-    other = (rows // states + shift) % labels * states + rows % states
+    other = (rows // states + 1) % labels * states + rows % states
     return torch.where((rows < 0) | (rows >= labels * states), rows, other)

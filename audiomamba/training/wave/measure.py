@@ -101,7 +101,7 @@ class BitsMeter:
                 bits.append((each * inside).sum(1))
                 samples.append(sizes)
                 if self._labels > 1:
-                    others = other_rows(labels, 1, self._labels, self._states)
+                    others = other_rows(labels, self._labels, self._states)
                     wrong = _bits(model, weights, codes, others, speakers, bf16)
                     dearer = ((wrong - each) * inside).sum(1)
                     more.append(dearer[(labels >= 0).view(len(labels), -1).any(1)])

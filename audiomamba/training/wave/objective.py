@@ -1,9 +1,4 @@
-"""Learning to go on with a sound: cross-entropy of the next sample, in bits.
-
-Which of ten words is said is 3 bits of the thousands that a word costs, so cross-entropy alone may
-leave a label unheard for long. ``train.told_apart`` adds what tells it from a wrong one: the same
-row is measured with both, and what is noise to one is noise to the other.
-"""
+"""Learning to go on with a sound: cross-entropy of the next sample, in bits."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -12,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from audiomamba.config import to_mapping
 from audiomamba.models.wave.model import Wave, WaveState
@@ -25,9 +19,8 @@ from audiomamba.training.wave.batches import Crops, WaveBatch
 from audiomamba.training.wave.config import WaveDataConfig, WaveRunConfig
 from audiomamba.training.wave.measure import BitsMeter, mean_bits
 
-__all__ = ["Waveform", "apart"]
+__all__ = ["Waveform"]
 
-_SOFT = 8.0  # nats of a row between two labels, over which they count as told apart
 _WARM_UP = 2  # runs before a capture: kernels compile and libraries choose
 
 
@@ -50,6 +43,8 @@ class Waveform:
         durations: Of the words that are trained on, likewise.
     """
 
+    terms: Sequence[str] = ("bits",)
+
     def __init__(
         self,
         model: Wave,
@@ -67,7 +62,6 @@ class Waveform:
         self._statistics, self._durations = statistics or SoundStatistics(), durations
         self._carries = data.carry > 1
         self._bf16 = config.precision == "bf16"
-        self.terms: Sequence[str] = ("bits", "apart") if config.told_apart else ("bits",)
         self._state: WaveState | None = None
         self._graph: _Graph | None = None
 
@@ -134,38 +128,10 @@ class Waveform:
             condition = self.model.condition(batch.labels, batch.speakers)
             logits, state = self.model(batch.inputs, self._state, condition=condition, position=0)
             bits = mean_bits(logits, batch.targets, batch.counted)
-            terms, loss = [bits], bits
-            if self._config.told_apart:
-                condition = self.model.condition(batch.others, batch.speakers)
-                wrong, _ = self.model(batch.inputs, self._state, condition=condition, position=0)
-                terms.append(apart(logits, wrong, batch))
-                loss = bits + self._config.told_apart * terms[1]
-        self._gradient.fill(torch.autograd.grad(loss, self._gradient.parameters, allow_unused=True))
+        self._gradient.fill(torch.autograd.grad(bits, self._gradient.parameters, allow_unused=True))
         if self._state is not None:
             map_state(lambda t, new: t.copy_(new.detach()), self._state, state)
-        return torch.stack(terms).detach()
-
-
-def apart(right: Tensor, wrong: Tensor, batch: WaveBatch) -> Tensor:
-    """How badly rows are told to be of their own label: 0.69 for not at all, towards 0 for well.
-
-    Args:
-        right: Logits ``(B, T, 256)`` with the rows' own labels.
-        wrong: The same with ``batch.others``.
-        batch: Its rows; those without a label do not count.
-    """
-    right_nats, wrong_nats = (
-        (
-            F.cross_entropy(
-                logits.flatten(0, 1).float(), batch.targets.flatten(), reduction="none"
-            ).view(batch.targets.shape)
-            * batch.counted
-        ).sum(1)
-        for logits in (right, wrong)
-    )
-    told = (batch.others >= 0).flatten(1).any(1) if batch.others.dim() > 1 else batch.others >= 0
-    each = F.softplus((right_nats - wrong_nats) / _SOFT)
-    return (each * told).sum() / told.sum().clamp(min=1)
+        return bits.detach()[None]
 
 
 class _Graph:
@@ -173,7 +139,7 @@ class _Graph:
 
     def __init__(self, learn: Any, batch: WaveBatch, state: WaveState | None) -> None:
         self._batch = batch._replace(
-            **{name: getattr(batch, name).clone() for name in batch._fields[:6]}
+            **{name: getattr(batch, name).clone() for name in batch._fields[:5]}
         )
         kept = None if state is None else map_state(torch.clone, state)
         side = torch.cuda.Stream()

@@ -83,11 +83,11 @@ def test_words_that_nobody_measured_and_endless_ones_have_sane_lengths() -> None
 
 def test_a_stretched_word_takes_all_there_is() -> None:
     assert stretched(config(), [1, 2], 0, 48) == Schedule(
-        [0, 6, 12, 18, 24, 30, 36, 42], [4, 5, 6, 7, 8, 9, 10, 11], 0, 48
+        [0, 6, 12, 18, 24, 30, 36, 42], [4, 5, 6, 7, 8, 9, 10, 11], 0, 48, 12
     )
     assert stretched(config(), [1], -1, 2).starts == [0]
-    assert stretched(tiny_config(), [1], -1, 50) == Schedule([0], [1], -1, 50)
-    assert stretched(config(), [], -1, 50) == Schedule([0], [-1], -1, 0)
+    assert stretched(tiny_config(), [1], -1, 50) == Schedule([0], [1], -1, 50, 3)
+    assert stretched(config(), [], -1, 50) == Schedule([0], [-1], -1, 0, 12)
 
 
 def test_lengths_are_measured_by_label_and_speaker() -> None:

@@ -89,17 +89,6 @@ def test_labels_are_dropped_as_often_as_asked() -> None:
     assert (batch.speakers == NOBODY).all()
 
 
-def test_another_label_is_never_the_own_one_and_none_where_none_is_told() -> None:
-    settings: Any = {"labels": ["a", "b", "c"], "speakers": [], "sample_rate": RATE}
-    data = WaveDataConfig(length=48, batch=400, drop_label=0.5)
-    made = Crops([take()], data, device=torch.device("cpu"), **settings).batch(0)
-    told = made.labels >= 0
-    assert set(made.others[told].tolist()) == {0, 2} and (made.labels[told] == 1).all()
-    assert (made.others[~told] == NOBODY).all()
-    alone = Crops([take()], data, device=torch.device("cpu"), **(settings | {"labels": ["b"]}))
-    assert (alone.batch(0).others == NOBODY).all()
-
-
 def test_a_slower_recording_is_a_lower_tone() -> None:
     time = np.arange(800) / RATE
     tone = compand((0.5 * np.sin(2 * np.pi * 100 * time)).astype(np.float32))
