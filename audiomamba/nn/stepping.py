@@ -10,21 +10,22 @@ float32, beside the stack's way with chunks.
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audiomamba.kernels import timing
 from audiomamba.nn.config import LayerConfig, StackConfig
 from audiomamba.nn.mixer import Mixer
 from audiomamba.nn.ssd import SsdMixer
 from audiomamba.nn.stack import Stack
-from audiomamba.nn.state import gather, map_state
+from audiomamba.nn.state import flatten, gather
 
 __all__ = ["cases", "narrowed", "random_stack"]
 
 Kind = Literal["selective", "ssd"]
+M = TypeVar("M", bound=nn.Module)
 WIDTH: Final = {"cuda": 768, "cpu": 64}
 LAYERS: Final = {"cuda": 12, "cpu": 2}
 ROWS: Final = {"cuda": (1, 64, 1024, 4096), "cpu": (1, 8)}
@@ -53,12 +54,12 @@ def random_stack(dynamics: Kind, device: str) -> Stack:
     return stack.eval().requires_grad_(False)
 
 
-def narrowed(stack: Stack, dtype: torch.dtype) -> Stack:
+def narrowed(model: M, dtype: torch.dtype) -> M:
     """With matrices in a dtype; vectors and the logarithms of decays stay float32."""
-    for name, x in stack.named_parameters():
+    for name, x in model.named_parameters():
         if x.ndim > 1 and not name.endswith("A_log"):
             x.data = x.data.to(dtype)
-    return stack
+    return model
 
 
 def _case(stack: Stack, dynamics: str, rows: int, dtype: torch.dtype, device: str) -> timing.Case:
@@ -77,13 +78,7 @@ def _case(stack: Stack, dynamics: str, rows: int, dtype: torch.dtype, device: st
     elif find_spec("mamba_ssm") is not None:
         calls["mamba-ssm"] = _Peer(stack, dynamics, x)
     moved = sum(p.nbytes for p in stack.parameters())
-
-    def count(state: Tensor) -> Tensor:
-        nonlocal moved
-        moved += 2 * state.nbytes * rows // (rows + 1)
-        return state
-
-    map_state(count, pool)
+    moved += 2 * rows * sum(x[0].nbytes for _, x in flatten(pool))
     return timing.Case(
         f"{NAMES[dynamics]}, {len(stack.blocks)} x {stack.width}, {rows} rows",
         "step",
