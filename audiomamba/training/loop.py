@@ -29,6 +29,8 @@ from audiomamba.training.schedule import Clock, learning_rate
 
 __all__ = ["Run"]
 
+_AGREE_EVERY = 16  # steps after which several processes compare their clocks
+
 
 @dataclass(slots=True)
 class _Due:
@@ -84,6 +86,7 @@ class Run:
         self._warmup_steps = config.optimizer.warmup_steps
         self._elapsed_before_s = 0.0
         self._stopping = False
+        self._over, self._fraction = False, 0.0
 
     def run(self) -> Progress:
         """Train until the budget, the steps or a SIGTERM ends it; saves on the way out."""
@@ -101,7 +104,7 @@ class Run:
             idle=self._idle,
         )
         with batches, self._stopped_by_signals():
-            while not self._over():
+            while self._goes_on(self.progress.step - first):
                 batch = batches.next()
                 lr, terms, norm = self._step(batch, self.progress.step - first)
                 meter.add(terms, norm, batch.seconds)
@@ -151,24 +154,31 @@ class Run:
     def _step(self, batch: Batch, steps_done: int) -> tuple[float, Tensor, Tensor]:
         """One optimiser step; returns learning rate, loss terms and gradient norm."""
         config = self.config.optimizer
-        fraction = self._clock.fraction(self.progress.step)
         lr = learning_rate(
-            config, fraction=fraction, steps_done=steps_done, warmup_steps=self._warmup_steps
+            config,
+            fraction=self._fraction,
+            steps_done=steps_done,
+            warmup_steps=self._warmup_steps,
         )
-        terms = self.objective.step(batch, fraction)
+        terms = self.objective.step(batch, self._fraction)
         self.parallel.mean_(self.gradient.flat)
         norm = self.gradient.clip(config.clip)
         self.optimizer.step(lr)
         self.average.update()
         return lr, terms, norm
 
-    def _over(self) -> bool:
-        steps = self.config.steps
-        return self.parallel.any(
-            self._stopping
-            or self._clock.left_s() <= 0
-            or bool(steps and self.progress.step >= steps)
-        )
+    def _goes_on(self, steps_done: int) -> bool:
+        """Whether another step is to be taken; sets how far the run is.
+
+        Clocks differ and one process alone evaluates and saves, yet all must take as many steps at
+        the same rates, or their weights part. Agreeing waits for the device, so it is done rarely.
+        """
+        step, steps = self.progress.step, self.config.steps
+        if self.parallel.world == 1 or steps_done % _AGREE_EVERY == 0:
+            self._over, self._fraction = self.parallel.agree(
+                self._stopping or self._clock.left_s() <= 0, self._clock.fraction(step)
+            )
+        return not (self._over or (steps and step >= steps))
 
     def _evaluate(self) -> None:
         started = time.monotonic()

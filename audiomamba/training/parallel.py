@@ -61,13 +61,14 @@ class Parallel:
             for tensor in [*model.parameters(), *model.buffers()]:
                 dist.broadcast(tensor.data, 0)
 
-    def any(self, flag: bool) -> bool:
-        """Whether ``flag`` is set in any process: all must stop at the same step."""
+    def agree(self, stop: bool, fraction: float) -> tuple[bool, float]:
+        """Whether any process wants to stop, and the largest fraction; waits for the device."""
         if self.world == 1:
-            return flag
-        value = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(value, dist.ReduceOp.MAX)
-        return bool(value)
+            return stop, fraction
+        values = torch.tensor([float(stop), fraction], dtype=torch.float64, device=self.device)
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        agreed, fraction = values.tolist()
+        return bool(agreed), fraction
 
     def close(self) -> None:
         """Leave the group."""

@@ -21,9 +21,62 @@ rows = x[parallel.rank :: parallel.world]
 model(rows).pow(2).mean().backward()
 gradient = model.weight.grad.clone()
 parallel.mean_(gradient)
-stop = parallel.any(parallel.rank == 1)
+stop, fraction = parallel.agree(parallel.rank == 1, 0.25 + 0.5 * parallel.rank)
 if parallel.first:
-    print(json.dumps([model.weight.tolist(), gradient.tolist(), stop, parallel.world]))
+    print(json.dumps([model.weight.tolist(), gradient.tolist(), [stop, fraction], parallel.world]))
+parallel.close()
+"""
+
+RUN = """
+import json, sys, time, torch
+from types import SimpleNamespace
+from torch import nn
+from audiomamba.training.config import OptimizerConfig, RunConfig
+from audiomamba.training.loop import Run
+from audiomamba.training.parallel import Parallel
+
+
+class Line:
+    terms, files, evaluate_every_s = ["loss"], {}, 0.0
+    description = {"kind": "line", "model": {}}
+
+    def __init__(self):
+        self.model = nn.Linear(3, 1)
+        self.fractions = []
+
+    def attach(self, gradient, alone):
+        pass
+
+    def begin(self):
+        pass
+
+    def batch(self, step):
+        draw = torch.Generator().manual_seed(2 * step + parallel.rank)
+        x = torch.randn(8, 3, generator=draw)
+        return SimpleNamespace(x=x, seconds=1.0, tensors=lambda: [x])
+
+    def step(self, batch, fraction):
+        time.sleep(0.004)
+        self.fractions.append(fraction)
+        self.model.zero_grad(set_to_none=False)
+        loss = (self.model(batch.x).squeeze(1) - batch.x.sum(1)).pow(2).mean()
+        loss.backward()
+        return loss.detach().reshape(1)
+
+    def evaluate(self, weights):
+        return []
+
+
+parallel = Parallel.from_environment("cpu")
+config = RunConfig(
+    out=sys.argv[1], device="cpu", budget_s=3.0, reserve_s=0.5,
+    optimizer=OptimizerConfig(lr=1e-2, warmup_steps=1, decay_share=1.0),
+)
+# The second process believes that it began later, so that its own rates would be higher.
+began = time.monotonic() + parallel.rank
+line = Line()
+progress = Run(line, config, parallel, started=began, say=lambda text: None).run()
+print(json.dumps([parallel.rank, progress.step, line.fractions, line.model.weight.tolist()]))
 parallel.close()
 """
 
@@ -43,6 +96,25 @@ def _run(folder: Path, processes: int) -> list[object]:
 def test_two_processes_average_to_the_gradient_of_one(tmp_path: Path) -> None:
     weight, gradient, stop, world = _run(tmp_path, 1)
     weight2, gradient2, stop2, world2 = _run(tmp_path, 2)
-    assert (world, world2, stop, stop2) == (1, 2, False, True)
+    assert (world, stop) == (1, [False, 0.25])
+    assert (world2, stop2) == (2, [True, 0.75])
     assert weight2 == weight
     np.testing.assert_allclose(np.array(gradient2), np.array(gradient), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_whose_clocks_differ_keep_the_same_weights(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*launcher, "--nproc_per_node=2", str(script), str(tmp_path / "out")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    ranks = sorted(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    assert [rank for rank, *_ in ranks] == [0, 1]
+    (_, steps, fractions, weights), (_, steps2, fractions2, weights2) = ranks
+    assert steps == steps2 > 1
+    assert fractions == fractions2
+    assert weights == weights2
+    assert fractions[-1] > fractions[0]
