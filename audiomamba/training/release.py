@@ -6,8 +6,10 @@ Matrices become int8; the other files are taken along. A transcriber that was ta
 of each row (``train.loss.consistency``) spreads its probability, so that the blank wins frames in
 which several pieces together are likelier, and words are left out. ``--blank-penalty`` takes so
 many nats from the blank's bias: a constant that ships in the weights, so that every decoder and
-engine has it. What is fitted to a checkpoint (times, confidences, the language model's
-weight) is fitted after it.
+engine has it. ``--average OTHER --share S`` mixes in the weights of a checkpoint that the run went
+on from: the mean of both hears strangers better than either (WiSE-FT: Wortsman et al., "Robust
+fine-tuning of zero-shot models", 2022, section 3). What is fitted to a checkpoint (times,
+confidences, the language model's weight) is fitted after it.
 """
 
 import argparse
@@ -15,6 +17,8 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+from torch import Tensor
 
 from audiomamba.errors import ConfigError, ModelError
 from audiomamba.models.checkpoint import Storage, load_weights, save_weights
@@ -27,7 +31,13 @@ _BIAS = "out.bias"
 
 
 def release(
-    source: Path, out: Path, *, storage: Storage = "int8", blank_penalty: float = 0.0
+    source: Path,
+    out: Path,
+    *,
+    storage: Storage = "int8",
+    blank_penalty: float = 0.0,
+    other: Path | None = None,
+    share: float = 0.0,
 ) -> None:
     """Write the checkpoint ``source`` anew into the folder ``out``, which may exist.
 
@@ -36,17 +46,24 @@ def release(
         out: Another folder; its weights are replaced, files that ``source`` lacks stay.
         storage: Of the matrices.
         blank_penalty: Nats less for the blank of a transcriber's last head.
+        other: A checkpoint of the same shape, which makes ``share`` of the weights.
+        share: 0..1.
 
     Raises:
-        ConfigError: ``out`` is ``source``, or the penalty is no number.
-        ModelError: ``source`` is damaged, or has no blank to be cheaper.
+        ConfigError: ``out`` is ``source``, the penalty is no number or the share not in 0..1.
+        ModelError: A checkpoint is damaged, ``source`` has no blank to be cheaper, or ``other``
+            is of another shape.
     """
     if out.resolve() == source.resolve():
         raise ConfigError(f"release: {out} is the checkpoint itself; name another folder")
     if not math.isfinite(blank_penalty):
         raise ConfigError(f"release: the blank's penalty must be a number, got {blank_penalty}")
+    if not 0 <= share <= 1:
+        raise ConfigError(f"release: the share must be in 0..1, got {share}")
     kind = read_config(source).get("kind")
     weights = load_weights(source)
+    if other is not None:
+        weights = _mixed(weights, load_weights(other), share, other)
     if blank_penalty:
         if kind != "transcriber":
             raise ModelError(f"release: {source} is no transcriber, it has no blank")
@@ -63,6 +80,20 @@ def release(
         file.chmod(0o644)
 
 
+def _mixed(
+    weights: dict[str, Tensor], others: dict[str, Tensor], share: float, other: Path
+) -> dict[str, Tensor]:
+    """``share`` of ``others`` and the rest of ``weights``, by name."""
+    for name in sorted(weights.keys() | others.keys()):
+        one, two = weights.get(name), others.get(name)
+        if one is None or two is None or one.shape != two.shape:
+            raise ModelError(f"release: {other} is of another shape: {name} differs")
+    return {
+        name: ((1 - share) * one.float() + share * others[name].float()).to(one.dtype)
+        for name, one in weights.items()
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line of the module's docstring."""
     parser = argparse.ArgumentParser(
@@ -72,8 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--storage", choices=("int8", "bf16", "float32"), default="int8")
     parser.add_argument("--blank-penalty", type=float, default=0.0, metavar="NATS")
+    parser.add_argument("--average", type=Path, metavar="OTHER", help="another checkpoint")
+    parser.add_argument("--share", type=float, default=0.0, help="of OTHER in the weights")
     given = parser.parse_args(arguments)
-    release(given.source, given.out, storage=given.storage, blank_penalty=given.blank_penalty)
+    release(
+        given.source, given.out, storage=given.storage, blank_penalty=given.blank_penalty,
+        other=given.average, share=given.share,
+    )  # fmt: skip
     size = sum(file.stat().st_size for file in given.out.iterdir())
     print(f"{given.out}: {size / 1e6:.1f} MB")
 

@@ -1,6 +1,7 @@
 """An export made ready to ship."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,33 @@ def test_the_blank_is_cheaper_by_the_penalty_and_nothing_else_moves(
     moved = after["out.bias"] - before["out.bias"]
     torch.testing.assert_close(moved, torch.tensor([-1.5] + [0.0] * 7))
     assert all(torch.equal(before[name], after[name]) for name in before if name != "out.bias")
+
+
+def test_weights_are_mixed_by_the_share(export: Path, tmp_path: Path) -> None:
+    other, out = tmp_path / "other", tmp_path / "out"
+    shutil.copytree(export, other)
+    before = load_weights(export)
+    for old in other.glob("model*"):
+        old.unlink()
+    save_weights(other, {name: tensor + 1 for name, tensor in before.items()})
+    arguments = ["--storage", "float32", "--average", str(other), "--share", "0.25"]
+    main([str(export), str(out), *arguments])
+    for name, tensor in load_weights(out).items():
+        torch.testing.assert_close(tensor, before[name] + 0.25, rtol=0, atol=1e-2)
+
+
+def test_weights_of_another_shape_are_refused(export: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(export, other)
+    weights = load_weights(export)
+    weights["out.bias"] = weights["out.bias"][:-1].clone()
+    for old in other.glob("model*"):
+        old.unlink()
+    save_weights(other, weights)
+    with pytest.raises(ModelError, match=r"another shape: out\.bias"):
+        release(export, tmp_path / "out", other=other, share=0.1)
+    with pytest.raises(ConfigError, match="share"):
+        release(export, tmp_path / "out", other=export, share=1.5)
 
 
 def test_matrices_are_smaller_and_the_other_files_come_along(
