@@ -141,14 +141,14 @@ TABLES: Final[Mapping[str, Table]] = {
     "lti.step": {ANY: (Blocks({}, {"states": 256}, 1),)},
     # most frames of a call that go through the recurrence; longer ones go through the FFT. Complex
     # states of a channel, and those of all rows and channels: the recurrence takes as long for few
-    # as for many, until they fill the GPU. Measured on an H200 at 64, 400, 640 with 16 states: 779
-    # us against 1402, and 1724 against 3298 with gradients; up to 1024 frames by arithmetic, as its
-    # time is in proportion to the frames and that of the FFT no less. Elsewhere as it was measured.
+    # as for many, until they fill the GPU. On sm_90 the longest call that was measured to be faster
+    # so on an H200, at 64 rows of 640 channels, 8 of 1536 and 1 of 640; elsewhere cautious.
     "lti.mode": {
         "sm_90": (
             Blocks({"states": 33}, {"frames": 64}, 1),
-            Blocks({"all_states": 327_680}, {"frames": 1024}, 1),
-            Blocks({}, {"frames": 64}, 1),
+            Blocks({"all_states": 655_360}, {"frames": 4096}, 1),
+            Blocks({"all_states": 327_680}, {"frames": 2048}, 1),
+            Blocks({}, {"frames": 400}, 1),
         ),
         ANY: (
             Blocks({"states": 33}, {"frames": 64}, 1),

@@ -319,8 +319,9 @@ def test_modes_agree_around_the_length_at_which_the_choice_changes(
 @pytest.mark.parametrize(
     ("arch", "case", "frames"),
     [
-        ("sm_90", Case(64, 400, 640, 16), 1024),
-        ("sm_90", Case(1, 400, 640, 16), 64),
+        ("sm_90", Case(64, 400, 640, 16), 4096),
+        ("sm_90", Case(8, 2048, 1536, 32), 2048),
+        ("sm_90", Case(1, 400, 640, 16), 400),
         ("sm_90", Case(8, 2048, 1536, 64), 64),
         ("any", Case(64, 400, 640, 16), 400),
         ("any", Case(1, 400, 640, 16), 64),
