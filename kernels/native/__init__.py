@@ -22,6 +22,7 @@ __all__ = [
     "Sampling",
     "Scan",
     "ScanGradients",
+    "Sequence",
     "Transcriber",
     "Wave",
     "library",
@@ -100,15 +101,26 @@ class Sampling(ctypes.Structure):
     _fields_ = [(name, ctypes.c_float) for name in ("temperature", "top_p", "guidance")]
 
 
+class Sequence(ctypes.Structure):
+    """``am_sequence`` of src/audiomamba.h."""
+
+    _fields_ = [
+        ("at", ctypes.c_void_p),
+        *((name, ctypes.c_longlong) for name in ("row", "step", "channel")),
+    ]
+
+
 class Scan(ctypes.Structure):
     """``am_scan`` of src/audiomamba.h."""
 
     _fields_ = [
         *((name, ctypes.c_longlong) for name in ("rows", "steps", "channels")),
         *((name, ctypes.c_int) for name in ("groups", "states", "softplus", "reverse", "threads")),
+        *((name, Sequence) for name in ("u", "delta", "z", "B", "C")),
         *((name, ctypes.c_void_p) for name in (
-            "u", "delta", "z", "A", "B", "C", "D", "delta_bias", "initial", "resets", "checkpoints",
+            "A", "D", "delta_bias", "initial", "resets", "checkpoints",
         )),
+        ("checkpoint_row", ctypes.c_longlong),
     ]  # fmt: skip
 
 
@@ -116,9 +128,10 @@ class ScanGradients(ctypes.Structure):
     """``am_scan_gradients`` of src/audiomamba.h."""
 
     _fields_ = [
-        (name, ctypes.c_void_p) for name in (
-            "dout", "dlast", "du", "ddelta", "dz", "dA", "dB", "dC", "dD", "dbias", "dinitial",
-        )
+        *((name, Sequence) for name in ("dout", "du", "ddelta", "dz")),
+        *((name, ctypes.c_void_p) for name in (
+            "dlast", "dA", "dB", "dC", "dD", "dbias", "dinitial",
+        )),
     ]  # fmt: skip
 
 
@@ -233,7 +246,11 @@ def _typed(lib: ctypes.CDLL) -> ctypes.CDLL:
         *[ctypes.c_void_p] * 4,
     ]
     lib.am_wave_draw.restype = None
-    lib.am_scan_forward.argtypes = [ctypes.POINTER(Scan), ctypes.c_void_p, ctypes.c_void_p]
+    lib.am_scan_forward.argtypes = [
+        ctypes.POINTER(Scan),
+        ctypes.POINTER(Sequence),
+        ctypes.c_void_p,
+    ]
     lib.am_scan_forward.restype = None
     lib.am_scan_backward.argtypes = [ctypes.POINTER(Scan), ctypes.POINTER(ScanGradients)]
     lib.am_scan_backward.restype = None

@@ -31,7 +31,9 @@ static void draw(void* model, const am_sampling* how, uint8_t* last, int streams
   wave(model).draw(*how, last, streams, samples, states, seeds, first, out);
 }
 
-static void scan_forward(const am_scan& call, int64_t from, int64_t to, float* out, float* last) {
+static int64_t scan_items(const am_scan& call) { return Scan<0>(call).items(); }
+
+static void scan_forward(const am_scan& call, int64_t from, int64_t to, const am_sequence& out, float* last) {
   if (call.states == 16)
     Scan<16>(call).forward(from, to, out, last);
   else
@@ -45,7 +47,7 @@ static void scan_backward(const am_scan& call, int64_t from, int64_t to, const a
     Scan<0>(call).backward(from, to, gradients);
 }
 
-extern const Engine ENGINE = {LANES,      new_transcriber, add_block, new_wave,     destroy,      state_floats,
-                              transcribe, feed,            draw,      scan_forward, scan_backward};
+extern const Engine ENGINE = {new_transcriber, add_block, new_wave, destroy,    state_floats, transcribe,
+                              feed,            draw,      scan_items, scan_forward, scan_backward};
 
 }  // namespace AM_ISA
