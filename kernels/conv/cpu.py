@@ -1,6 +1,6 @@
-"""``conv`` by tensor operations: PyTorch's depthwise convolution, or tap by tap.
+"""``conv`` on a CPU: out of the native library, or by tensor operations where that is not built.
 
-The convolution wants time contiguous and knows no sequences that begin within a row; with resets,
+Those are PyTorch's depthwise convolution, or tap by tap. The convolution wants time contiguous and knows no sequences that begin within a row; with resets,
 and for a frame or two, each tap is a multiply and add over all frames. What is computed between
 lies in memory as the input does, so that nothing is transposed.
 """
@@ -11,15 +11,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from audiomamba.kernels.conv import compiled
 from audiomamba.kernels.conv.op import empty_like_layout, register
 from audiomamba.kernels.dispatch import frame_by_frame, step_named_rows
+from audiomamba.kernels.native import tensors
 
 __all__ = ["conv", "conv_step_"]
 
 SHORTEST = 32  # frames from which a convolution beats the taps
 
 
-def _forward(
+def _forward(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    if tensors.runs(x):
+        return compiled.forward(x, *rest)
+    return _by_torch(x, *rest)
+
+
+def _backward(grad_y: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if tensors.runs(grad_y):
+        return compiled.backward(grad_y, *rest)
+    return _by_torch_backward(grad_y, *rest)
+
+
+def _by_torch(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -42,7 +56,7 @@ def _forward(
     )
 
 
-def _backward(
+def _by_torch_backward(
     grad_y: Tensor,
     grad_state: Tensor | None,
     x: Tensor,

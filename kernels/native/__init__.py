@@ -15,6 +15,8 @@ __all__ = [
     "LIBRARY",
     "BeamWidths",
     "Block",
+    "Conv",
+    "ConvGradients",
     "Heard",
     "Hypothesis",
     "Ngrams",
@@ -133,6 +135,26 @@ class ScanGradients(ctypes.Structure):
             "dlast", "dA", "dB", "dC", "dD", "dbias", "dinitial",
         )),
     ]  # fmt: skip
+
+
+class Conv(ctypes.Structure):
+    """``am_conv`` of src/audiomamba.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_longlong) for name in ("rows", "steps", "channels")),
+        *((name, ctypes.c_int) for name in ("taps", "silu", "reverse", "threads")),
+        *((name, Sequence) for name in ("x", "initial")),
+        *((name, ctypes.c_void_p) for name in ("weight", "bias", "resets")),
+    ]
+
+
+class ConvGradients(ctypes.Structure):
+    """``am_conv_gradients`` of src/audiomamba.h."""
+
+    _fields_ = [
+        *((name, Sequence) for name in ("dy", "dlast", "dx", "dinitial")),
+        *((name, ctypes.c_void_p) for name in ("dweight", "dbias")),
+    ]
 
 
 class Ngrams(ctypes.Structure):
@@ -254,6 +276,11 @@ def _typed(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.am_scan_forward.restype = None
     lib.am_scan_backward.argtypes = [ctypes.POINTER(Scan), ctypes.POINTER(ScanGradients)]
     lib.am_scan_backward.restype = None
+    sequence = ctypes.POINTER(Sequence)
+    lib.am_conv_forward.argtypes = [ctypes.POINTER(Conv), sequence, sequence]
+    lib.am_conv_forward.restype = None
+    lib.am_conv_backward.argtypes = [ctypes.POINTER(Conv), ctypes.POINTER(ConvGradients)]
+    lib.am_conv_backward.restype = None
     _type_beam(lib)
     return lib
 

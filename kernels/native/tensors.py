@@ -1,18 +1,37 @@
 """Tensors as the native library reads and writes them: where they lie, in float32."""
 
 import ctypes
+from typing import overload
 
 import torch
 from torch import Tensor
 
 from audiomamba.kernels import native
 
-__all__ = ["address", "copy_back", "runs", "sequence", "written"]
+__all__ = ["address", "copy_back", "packed", "runs", "sequence", "wide", "written"]
 
 
 def runs(x: Tensor) -> bool:
     """Whether the library is there and computes as precisely as ``x`` wants it."""
     return x.dtype != torch.float64 and native.why_not() is None
+
+
+@overload
+def wide(x: Tensor) -> Tensor: ...
+@overload
+def wide(x: Tensor | None) -> Tensor | None: ...
+def wide(x: Tensor | None) -> Tensor | None:
+    """A sequence in float32, copied where it is not."""
+    return None if x is None else x.float()
+
+
+@overload
+def packed(x: Tensor) -> Tensor: ...
+@overload
+def packed(x: Tensor | None) -> Tensor | None: ...
+def packed(x: Tensor | None) -> Tensor | None:
+    """A float32 tensor with its axes in order in memory, copied where it is not."""
+    return None if x is None else x.float().contiguous()
 
 
 def address(x: Tensor | None) -> int | None:

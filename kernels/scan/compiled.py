@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.kernels import native
-from audiomamba.kernels.native.tensors import address, copy_back, sequence, written
+from audiomamba.kernels.native.tensors import address, copy_back, packed, sequence, wide, written
 from audiomamba.kernels.scan.op import checkpoint_rows, empty_gradients, state_rows
 
 __all__ = ["backward", "empty_checkpoints", "forward"]
@@ -58,13 +58,13 @@ class _Call:
         softplus: bool,
         reverse: bool,
     ) -> None:
-        self.timed = {name: None if x is None else x.float() for name, x in timed.items()}
+        self.timed = {name: wide(x) for name, x in timed.items()}
         for name in ("B", "C"):
             x = self.timed[name]
             assert x is not None
             self.timed[name] = x if x.stride(3) == 1 else x.contiguous()
-        self.fixed = {name: _packed(x) for name, x in fixed.items()}
-        self.initial = _packed(initial)
+        self.fixed = {name: packed(x) for name, x in fixed.items()}
+        self.initial = packed(initial)
         self.resets = None if resets is None else resets.contiguous()
         self.checkpoints = checkpoints
         self.softplus, self.reverse = softplus, reverse
@@ -121,14 +121,14 @@ def forward(
         softplus,
         reverse,
     )
-    wide = written(out)
+    to = written(out)
     for part in _parts(u, cu_seqlens):
         native.library().am_scan_forward(
             ctypes.byref(call.of(part)),
-            ctypes.byref(sequence(wide[:, part.times])),
+            ctypes.byref(sequence(to[:, part.times])),
             state[part.states].data_ptr(),
         )
-    copy_back(out, wide)
+    copy_back(out, to)
     return out, state, checkpoints
 
 
@@ -162,10 +162,10 @@ def backward(
         softplus,
         reverse,
     )
-    dout = None if dout is None else dout.float()
-    dstate = _packed(dstate)
+    dout = wide(dout)
+    dstate = packed(dstate)
     timed = {"du": du, "ddelta": ddelta, **({} if z is None else {"dz": dz})}
-    wide = {name: written(x) for name, x in timed.items()}
+    to = {name: written(x) for name, x in timed.items()}
     weights = {name: torch.empty(x.shape) for name, x in (("dB", dB), ("dC", dC))}
     last = torch.empty_like(dinitial, dtype=torch.float32, memory_format=torch.contiguous_format)
     # A row or a sequence each; added here, in one order.
@@ -178,13 +178,13 @@ def backward(
             dout=sequence(None if dout is None else dout[:, part.times]),
             dlast=address(None if dstate is None else dstate[part.states]),
             dinitial=address(None if initial_state is None else last[part.states]),
-            **{name: sequence(x[:, part.times]) for name, x in wide.items()},
+            **{name: sequence(x[:, part.times]) for name, x in to.items()},
             **{name: address(x[:, part.times]) for name, x in weights.items()},
             **{name: address(x[part.states]) for name, x in sums.items()},
         )
         native.library().am_scan_backward(ctypes.byref(call.of(part)), ctypes.byref(pointers))
     for name, x in timed.items():
-        copy_back(x, wide[name])
+        copy_back(x, to[name])
     dB.copy_(weights["dB"])
     dC.copy_(weights["dC"])
     dA.copy_(sums["dA"].sum(0))
@@ -204,7 +204,3 @@ def _parts(u: Tensor, cu_seqlens: Tensor | None) -> Iterator[_Part]:
         first = start // SPACING + i
         pieces = -(-(end - start) // SPACING)
         yield _Part(slice(start, end), slice(i, i + 1), slice(first, first + pieces))
-
-
-def _packed(x: Tensor | None) -> Tensor | None:
-    return None if x is None else x.float().contiguous()

@@ -122,6 +122,25 @@ typedef struct {
 void am_scan_forward(const am_scan* call, const am_sequence* out, float* last);
 void am_scan_backward(const am_scan* call, const am_scan_gradients* gradients);
 
+/* The causal convolution over whole sequences; kernels/conv/README.md has the equation. `at` and pointers
+   are NULL where a thing is not given. */
+typedef struct {
+  long long rows, steps, channels;
+  int taps, silu, reverse, threads;
+  am_sequence x, initial;        /* initial: (rows, taps - 1, channels), as the last state */
+  const float *weight, *bias;    /* (channels, taps), (channels) */
+  const unsigned char* resets;   /* (rows, steps) */
+} am_conv;
+
+/* Shapes as of what they are gradients of; dweight and dbias a row each. */
+typedef struct {
+  am_sequence dy, dlast, dx, dinitial;
+  float *dweight, *dbias;
+} am_conv_gradients;
+
+void am_conv_forward(const am_conv* call, const am_sequence* out, const am_sequence* last);
+void am_conv_backward(const am_conv* call, const am_conv_gradients* gradients);
+
 /* The columns of a language model (audiomamba/text/ngram.py), which stay where they are. With codes,
    values are looked up by them: 256 of them. */
 typedef struct {

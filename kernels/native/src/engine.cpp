@@ -2,6 +2,7 @@
 // Compiled with -DAM_ISA=<name> -DAM_VECTOR_BYTES=<16|32|64>.
 #include "engine.h"
 
+#include "conv.h"
 #include "scan.h"
 #include "transcriber.h"
 #include "wave.h"
@@ -47,7 +48,25 @@ static void scan_backward(const am_scan& call, int64_t from, int64_t to, const a
     Scan<0>(call).backward(from, to, gradients);
 }
 
-extern const Engine ENGINE = {new_transcriber, add_block, new_wave, destroy,    state_floats, transcribe,
-                              feed,            draw,      scan_items, scan_forward, scan_backward};
+static int64_t conv_items(const am_conv& call) { return Conv<0>(call).items(); }
+
+static void conv_forward(const am_conv& call, int64_t from, int64_t to, const am_sequence& out,
+                         const am_sequence& last) {
+  if (call.taps == 4)
+    Conv<4>(call).forward(from, to, out, last);
+  else
+    Conv<0>(call).forward(from, to, out, last);
+}
+
+static void conv_backward(const am_conv& call, int64_t from, int64_t to, const am_conv_gradients& gradients) {
+  if (call.taps == 4)
+    Conv<4>(call).backward(from, to, gradients);
+  else
+    Conv<0>(call).backward(from, to, gradients);
+}
+
+extern const Engine ENGINE = {new_transcriber, add_block,    new_wave,      destroy,    state_floats, transcribe,
+                              feed,            draw,         scan_items,    scan_forward, scan_backward,
+                              conv_items,      conv_forward, conv_backward};
 
 }  // namespace AM_ISA

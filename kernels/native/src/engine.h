@@ -16,4 +16,7 @@ struct Engine {
   int64_t (*scan_items)(const am_scan&);  // parts that a forward can be shared out in
   void (*scan_forward)(const am_scan&, int64_t, int64_t, const am_sequence&, float*);
   void (*scan_backward)(const am_scan&, int64_t, int64_t, const am_scan_gradients&);
+  int64_t (*conv_items)(const am_conv&);
+  void (*conv_forward)(const am_conv&, int64_t, int64_t, const am_sequence&, const am_sequence&);
+  void (*conv_backward)(const am_conv&, int64_t, int64_t, const am_conv_gradients&);
 };

@@ -184,4 +184,16 @@ void am_scan_backward(const am_scan* call, const am_scan_gradients* gradients) {
   shared_out(call->rows, call->threads,
              [&](int64_t from, int64_t to) { engine->scan_backward(*call, from, to, *gradients); });
 }
+
+void am_conv_forward(const am_conv* call, const am_sequence* out, const am_sequence* last) {
+  const Engine* engine = pick().engine;
+  shared_out(engine->conv_items(*call), call->threads,
+             [&](int64_t from, int64_t to) { engine->conv_forward(*call, from, to, *out, *last); });
+}
+
+void am_conv_backward(const am_conv* call, const am_conv_gradients* gradients) {
+  const Engine* engine = pick().engine;
+  shared_out(engine->conv_items(*call), call->threads,
+             [&](int64_t from, int64_t to) { engine->conv_backward(*call, from, to, *gradients); });
+}
 }

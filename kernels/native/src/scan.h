@@ -33,6 +33,8 @@ class Scan {
     for (int64_t item = from; item < to; item++) {
       const int64_t row = item / tiles_, tile = item % tiles_;
       const Place place = at(tile);
+      if (s_.checkpoints && tile == tiles_ - 1)  // what narrower vectors leave over
+        std::fill(kept(row, pieces_, 0), s_.checkpoints + (row + 1) * s_.checkpoint_row, 0.0f);
       rates(A, place);
       begin(H, row, place);
       for (int64_t p = 0; p < pieces_; p++) {
