@@ -19,6 +19,8 @@ __all__ = [
     "ConvGradients",
     "Heard",
     "Hypothesis",
+    "Lti",
+    "LtiGradients",
     "Ngrams",
     "Rate",
     "Sampling",
@@ -157,6 +159,26 @@ class ConvGradients(ctypes.Structure):
     ]
 
 
+class Lti(ctypes.Structure):
+    """``am_lti`` of src/audiomamba.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_longlong) for name in ("rows", "steps", "channels")),
+        *((name, ctypes.c_int) for name in ("pairs", "threads")),
+        ("u", Sequence),
+        *((name, ctypes.c_void_p) for name in ("a", "b", "c", "skip", "initial", "resets")),
+    ]
+
+
+class LtiGradients(ctypes.Structure):
+    """``am_lti_gradients`` of src/audiomamba.h."""
+
+    _fields_ = [
+        *((name, Sequence) for name in ("dy", "du")),
+        *((name, ctypes.c_void_p) for name in ("dlast", "da", "db", "dc", "dskip", "dinitial")),
+    ]
+
+
 class Ngrams(ctypes.Structure):
     """``am_ngrams`` of src/audiomamba.h."""
 
@@ -268,21 +290,22 @@ def _typed(lib: ctypes.CDLL) -> ctypes.CDLL:
         *[ctypes.c_void_p] * 4,
     ]
     lib.am_wave_draw.restype = None
-    lib.am_scan_forward.argtypes = [
-        ctypes.POINTER(Scan),
-        ctypes.POINTER(Sequence),
-        ctypes.c_void_p,
-    ]
-    lib.am_scan_forward.restype = None
-    lib.am_scan_backward.argtypes = [ctypes.POINTER(Scan), ctypes.POINTER(ScanGradients)]
-    lib.am_scan_backward.restype = None
-    sequence = ctypes.POINTER(Sequence)
-    lib.am_conv_forward.argtypes = [ctypes.POINTER(Conv), sequence, sequence]
-    lib.am_conv_forward.restype = None
-    lib.am_conv_backward.argtypes = [ctypes.POINTER(Conv), ctypes.POINTER(ConvGradients)]
-    lib.am_conv_backward.restype = None
+    _type_sequences(lib)
     _type_beam(lib)
     return lib
+
+
+def _type_sequences(lib: ctypes.CDLL) -> None:
+    sequence = ctypes.POINTER(Sequence)
+    for name, call, gradients, results in (
+        ("scan", Scan, ScanGradients, [sequence, ctypes.c_void_p]),
+        ("conv", Conv, ConvGradients, [sequence, sequence]),
+        ("lti", Lti, LtiGradients, [sequence, ctypes.c_void_p]),
+    ):
+        forward, backward = (getattr(lib, f"am_{name}_{way}") for way in ("forward", "backward"))
+        forward.argtypes = [ctypes.POINTER(call), *results]
+        backward.argtypes = [ctypes.POINTER(call), ctypes.POINTER(gradients)]
+        forward.restype = backward.restype = None
 
 
 def _type_beam(lib: ctypes.CDLL) -> None:

@@ -141,6 +141,29 @@ typedef struct {
 void am_conv_forward(const am_conv* call, const am_sequence* out, const am_sequence* last);
 void am_conv_backward(const am_conv* call, const am_conv_gradients* gradients);
 
+/* A sampled time-invariant system over whole sequences; kernels/lti/README.md has the equations. a, b and
+   c: (channels, pairs, 2), real and imaginary part last. */
+typedef struct {
+  long long rows, steps, channels;
+  int pairs, threads;
+  am_sequence u;
+  const double* a;
+  const float *b, *c, *skip;   /* skip (channels) */
+  const float* initial;        /* (rows, channels, pairs, 2) */
+  const unsigned char* resets; /* (rows, steps) */
+} am_lti;
+
+/* Shapes as of what they are gradients of; da, db, dc and dskip a row each. */
+typedef struct {
+  am_sequence dy, du;
+  const float* dlast;
+  double *da, *db, *dc, *dskip;
+  float* dinitial;
+} am_lti_gradients;
+
+void am_lti_forward(const am_lti* call, const am_sequence* out, float* last);
+void am_lti_backward(const am_lti* call, const am_lti_gradients* gradients);
+
 /* The columns of a language model (audiomamba/text/ngram.py), which stay where they are. With codes,
    values are looked up by them: 256 of them. */
 typedef struct {

@@ -3,6 +3,7 @@
 #include "engine.h"
 
 #include "conv.h"
+#include "lti.h"
 #include "scan.h"
 #include "transcriber.h"
 #include "wave.h"
@@ -65,8 +66,20 @@ static void conv_backward(const am_conv& call, int64_t from, int64_t to, const a
     Conv<0>(call).backward(from, to, gradients);
 }
 
-extern const Engine ENGINE = {new_transcriber, add_block,    new_wave,      destroy,    state_floats, transcribe,
-                              feed,            draw,         scan_items,    scan_forward, scan_backward,
-                              conv_items,      conv_forward, conv_backward};
+static int64_t lti_items(const am_lti& call) { return Lti(call).items(); }
+
+static void lti_forward(const am_lti& call, int64_t from, int64_t to, const am_sequence& out, float* last) {
+  Lti(call).forward(from, to, out, last);
+}
+
+static void lti_backward(const am_lti& call, int64_t from, int64_t to, const am_lti_gradients& gradients) {
+  Lti(call).backward(from, to, gradients);
+}
+
+extern const Engine ENGINE = {
+    new_transcriber, add_block,  new_wave,     destroy,       state_floats, transcribe,   feed,          draw,
+    scan_items,      scan_forward, scan_backward, conv_items, conv_forward, conv_backward, lti_items, lti_forward,
+    lti_backward,
+};
 
 }  // namespace AM_ISA

@@ -19,4 +19,7 @@ struct Engine {
   int64_t (*conv_items)(const am_conv&);
   void (*conv_forward)(const am_conv&, int64_t, int64_t, const am_sequence&, const am_sequence&);
   void (*conv_backward)(const am_conv&, int64_t, int64_t, const am_conv_gradients&);
+  int64_t (*lti_items)(const am_lti&);
+  void (*lti_forward)(const am_lti&, int64_t, int64_t, const am_sequence&, float*);
+  void (*lti_backward)(const am_lti&, int64_t, int64_t, const am_lti_gradients&);
 };

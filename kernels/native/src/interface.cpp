@@ -196,4 +196,16 @@ void am_conv_backward(const am_conv* call, const am_conv_gradients* gradients) {
   shared_out(engine->conv_items(*call), call->threads,
              [&](int64_t from, int64_t to) { engine->conv_backward(*call, from, to, *gradients); });
 }
+
+void am_lti_forward(const am_lti* call, const am_sequence* out, float* last) {
+  const Engine* engine = pick().engine;
+  shared_out(engine->lti_items(*call), call->threads,
+             [&](int64_t from, int64_t to) { engine->lti_forward(*call, from, to, *out, last); });
+}
+
+void am_lti_backward(const am_lti* call, const am_lti_gradients* gradients) {
+  const Engine* engine = pick().engine;
+  shared_out(engine->lti_items(*call), call->threads,
+             [&](int64_t from, int64_t to) { engine->lti_backward(*call, from, to, *gradients); });
+}
 }
