@@ -1,8 +1,9 @@
-"""``conv`` on a CPU: out of the native library, or by tensor operations where that is not built.
+"""``conv`` on a CPU: out of the native library, or by tensor operations where that was not built.
 
-Those are PyTorch's depthwise convolution, or tap by tap. The convolution wants time contiguous and knows no sequences that begin within a row; with resets,
-and for a frame or two, each tap is a multiply and add over all frames. What is computed between
-lies in memory as the input does, so that nothing is transposed.
+Those are PyTorch's depthwise convolution, or tap by tap. The convolution wants time contiguous and
+knows no sequences that begin within a row; with resets, and for a frame or two, each tap is a
+multiply and add over all frames. What is computed between lies in memory as the input does, so
+that nothing is transposed.
 """
 
 from typing import Any

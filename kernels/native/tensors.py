@@ -8,7 +8,16 @@ from torch import Tensor
 
 from audiomamba.kernels import native
 
-__all__ = ["address", "copy_back", "packed", "runs", "sequence", "wide", "written"]
+__all__ = [
+    "address",
+    "copy_back",
+    "packed",
+    "runs",
+    "sequence",
+    "wide",
+    "written",
+    "written_packed",
+]
 
 
 def runs(x: Tensor) -> bool:
@@ -49,6 +58,13 @@ def sequence(x: Tensor | None) -> native.Sequence:
 def written(x: Tensor) -> Tensor:
     """A float32 tensor to write ``x`` to: itself, or one that ``copy_back`` rounds into it."""
     return x if x.dtype == torch.float32 else torch.empty_like(x, dtype=torch.float32)
+
+
+def written_packed(x: Tensor) -> Tensor:
+    """The same for a tensor that is written with its axes in order in memory."""
+    if x.dtype == torch.float32 and x.is_contiguous():
+        return x
+    return torch.empty(x.shape, dtype=torch.float32)
 
 
 def copy_back(x: Tensor, wide: Tensor) -> None:

@@ -6,14 +6,21 @@ is copied.
 
 import ctypes
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
 from audiomamba.kernels import native
-from audiomamba.kernels.native.tensors import address, copy_back, packed, sequence, wide, written
+from audiomamba.kernels.native.tensors import (
+    address,
+    copy_back,
+    packed,
+    sequence,
+    wide,
+    written,
+    written_packed,
+)
 from audiomamba.kernels.scan.op import checkpoint_rows, empty_gradients, state_rows
 
 __all__ = ["backward", "empty_checkpoints", "forward"]
@@ -36,13 +43,17 @@ def empty_checkpoints(
     return u.new_empty((rows, channels, A.shape[1]), dtype=torch.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Rows that are walked together, or one packed sequence."""
+class _Part(NamedTuple):
+    """All rows, or one packed sequence: where its times, states and checkpoints lie."""
 
-    times: slice
-    states: slice
-    checkpoints: slice
+    times: tuple[slice, slice] | None = None
+    states: slice | None = None
+    checkpoints: slice | None = None
+
+
+def _cut(x: Tensor | None, at: slice | tuple[slice, slice] | None) -> Tensor | None:
+    # To take all of a tensor is a call of PyTorch too, and a short call of the scan has dozens.
+    return x if x is None or at is None else x[at]
 
 
 class _Call:
@@ -70,10 +81,9 @@ class _Call:
         self.softplus, self.reverse = softplus, reverse
 
     def of(self, part: _Part) -> native.Scan:
-        timed = {n: None if x is None else x[:, part.times] for n, x in self.timed.items()}
-        u, B = timed["u"], timed["B"]
-        assert u is not None and B is not None
-        kept = self.checkpoints[part.checkpoints]
+        timed = {name: _cut(x, part.times) for name, x in self.timed.items()}
+        u, B, kept = timed["u"], timed["B"], _cut(self.checkpoints, part.checkpoints)
+        assert u is not None and B is not None and kept is not None
         return native.Scan(
             rows=u.shape[0],
             steps=u.shape[1],
@@ -83,7 +93,7 @@ class _Call:
             softplus=int(self.softplus),
             reverse=int(self.reverse),
             threads=torch.get_num_threads(),
-            initial=address(None if self.initial is None else self.initial[part.states]),
+            initial=address(_cut(self.initial, part.states)),
             resets=address(self.resets),
             checkpoints=address(kept) if kept.numel() else None,
             checkpoint_row=kept.numel() // max(1, u.shape[0]),
@@ -125,8 +135,8 @@ def forward(
     for part in _parts(u, cu_seqlens):
         native.library().am_scan_forward(
             ctypes.byref(call.of(part)),
-            ctypes.byref(sequence(to[:, part.times])),
-            state[part.states].data_ptr(),
+            ctypes.byref(sequence(_cut(to, part.times))),
+            address(_cut(state, part.states)),
         )
     copy_back(out, to)
     return out, state, checkpoints
@@ -166,8 +176,8 @@ def backward(
     dstate = packed(dstate)
     timed = {"du": du, "ddelta": ddelta, **({} if z is None else {"dz": dz})}
     to = {name: written(x) for name, x in timed.items()}
-    weights = {name: torch.empty(x.shape) for name, x in (("dB", dB), ("dC", dC))}
-    last = torch.empty_like(dinitial, dtype=torch.float32, memory_format=torch.contiguous_format)
+    weights = {name: written_packed(x) for name, x in (("dB", dB), ("dC", dC))}
+    last = written_packed(dinitial)
     # A row or a sequence each; added here, in one order.
     sums = {
         name: torch.empty(state_rows(u, cu_seqlens), *shape)
@@ -175,32 +185,31 @@ def backward(
     }
     for part in _parts(u, cu_seqlens):
         pointers = native.ScanGradients(
-            dout=sequence(None if dout is None else dout[:, part.times]),
-            dlast=address(None if dstate is None else dstate[part.states]),
-            dinitial=address(None if initial_state is None else last[part.states]),
-            **{name: sequence(x[:, part.times]) for name, x in to.items()},
-            **{name: address(x[:, part.times]) for name, x in weights.items()},
-            **{name: address(x[part.states]) for name, x in sums.items()},
+            dout=sequence(_cut(dout, part.times)),
+            dlast=address(_cut(dstate, part.states)),
+            dinitial=None if initial_state is None else address(_cut(last, part.states)),
+            **{name: sequence(_cut(x, part.times)) for name, x in to.items()},
+            **{name: address(_cut(x, part.times)) for name, x in weights.items()},
+            **{name: address(_cut(x, part.states)) for name, x in sums.items()},
         )
         native.library().am_scan_backward(ctypes.byref(call.of(part)), ctypes.byref(pointers))
     for name, x in timed.items():
         copy_back(x, to[name])
-    dB.copy_(weights["dB"])
-    dC.copy_(weights["dC"])
-    dA.copy_(sums["dA"].sum(0))
-    for into, name in ((dD, "dD"), (dbias, "dbias")):
+    for x, from_ in ((dB, weights["dB"]), (dC, weights["dC"]), (dinitial, last)):
+        copy_back(x, from_)
+    for into, name in ((dA, "dA"), (dD, "dD"), (dbias, "dbias")):
         if into.numel():
             into.copy_(sums[name].sum(0))
-    dinitial.copy_(last)
     return found
 
 
 def _parts(u: Tensor, cu_seqlens: Tensor | None) -> Iterator[_Part]:
     if cu_seqlens is None:
-        yield _Part(slice(None), slice(None), slice(None))
+        yield _Part()
         return
     ends = cu_seqlens.tolist()
     for i, (start, end) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
         first = start // SPACING + i
         pieces = -(-(end - start) // SPACING)
-        yield _Part(slice(start, end), slice(i, i + 1), slice(first, first + pieces))
+        times = slice(None), slice(start, end)
+        yield _Part(times, slice(i, i + 1), slice(first, first + pieces))

@@ -78,8 +78,8 @@ class Scan {
           const Window window = part(row, p, at(group * tiles), 0, 0);
           for (int k = 0; k < window.length; k++) {
             const int64_t to = ((row * T + window.time(k)) * s_.groups + group) * N;
-            sum_lanes(sums.dB + k * N, d.dB + to, N);
-            sum_lanes(sums.dC + k * N, d.dC + to, N);
+            sum_lanes(sums.dB + k, PIECE, d.dB + to, N);
+            sum_lanes(sums.dC + k, PIECE, d.dC + to, N);
           }
         }
       for (int64_t tile = 0; tile < tiles_; tile++) {
@@ -101,7 +101,7 @@ class Scan {
     int width;
   };
 
-  // A row's, in vectors: sums of this piece, (steps, states); and of each tile, (tiles, states) or (tiles).
+  // A row's, in vectors: sums of this piece, (states, PIECE); and of each tile, (tiles, states) or (tiles).
   struct Sums {
     vf *dB, *dC, *carry, *dA, *dD, *dbias;
   };
@@ -277,7 +277,7 @@ class Scan {
 #pragma GCC unroll 4
     for (int i = 0; i < COUNT; i++) a[i] = back.A[n + i], h[i] = load(before + i * LANES);
     for (int k = 0; k < length; k++) {
-      vf y = back.y[k], *dC = sums.dC + k * N + n;
+      vf y = back.y[k], *dC = sums.dC + n * PIECE + k;
 #pragma GCC unroll 4
       for (int i = 0; i < COUNT; i++) {
         if (!TAME) h[i] = (vf)((vi)h[i] & piece.kept[k]);
@@ -286,7 +286,7 @@ class Scan {
         decays[k * COUNT + i] = kept;
         h[i] = kept * h[i] + piece.x[k] * splat(piece.b[k][n + i]);
         y += h[i] * splat(piece.c[k][n + i]);
-        dC[i] += back.dy[k] * h[i];
+        dC[i * PIECE] += back.dy[k] * h[i];
       }
       back.y[k] = y;
     }
@@ -294,11 +294,11 @@ class Scan {
 #pragma GCC unroll 4
     for (int i = 0; i < COUNT; i++) carry[i] = carries[i], dA[i] = dAs[i];
     for (int k = length - 1; k >= 0; k--) {
-      vf dx = back.dx[k], ddt = back.ddt[k], *dB = sums.dB + k * N + n;
+      vf dx = back.dx[k], ddt = back.ddt[k], *dB = sums.dB + n * PIECE + k;
 #pragma GCC unroll 4
       for (int i = 0; i < COUNT; i++) {
         const vf g = carry[i] + back.dy[k] * splat(piece.c[k][n + i]);  // of the state after the step
-        dB[i] += g * piece.x[k];
+        dB[i * PIECE] += g * piece.x[k];
         dx += g * splat(piece.b[k][n + i]);
         carry[i] = decays[k * COUNT + i] * g;
         const vf q = carry[i] * old[k * COUNT + i];  // of the logarithm of the decay

@@ -150,18 +150,18 @@ static inline void scatter(const vf* from, float* to, int count, int width) {
     for (int lane = 0; lane < width; lane++) to[lane * count + n] = from[n][lane];
 }
 
-// Sums over the lanes of `count` vectors.
-static inline void sum_lanes(const vf* from, float* to, int count) {
+// Sums over the lanes of `count` vectors, `stride` apart.
+static inline void sum_lanes(const vf* from, int stride, float* to, int count) {
   int n = 0;
   for (; n + LANES <= count; n += LANES) {
     vf turned[LANES];
-    for (int i = 0; i < LANES; i++) turned[i] = from[n + i];
+    for (int i = 0; i < LANES; i++) turned[i] = from[(n + i) * stride];
     transpose(turned);
     for (int width = LANES / 2; width; width /= 2)
       for (int i = 0; i < width; i++) turned[i] += turned[i + width];
     store(to + n, turned[0]);
   }
-  for (; n < count; n++) to[n] = sum(from[n]);
+  for (; n < count; n++) to[n] = sum(from[n * stride]);
 }
 
 }  // namespace AM_ISA
