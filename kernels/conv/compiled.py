@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from audiomamba.kernels import native
-from audiomamba.kernels.conv.op import empty_like_layout
 from audiomamba.kernels.native.tensors import address, copy_back, packed, sequence, wide, written
 
 __all__ = ["backward", "forward"]
@@ -61,7 +60,7 @@ def forward(
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return the output and the last state."""
-    y = empty_like_layout(x)
+    y = torch.empty_like(x)
     state = x.new_empty(x.shape[0], weight.shape[1] - 1, x.shape[2])
     call = _Call(x, weight, bias, initial_state, resets, silu, reverse)
     to = [written(y), written(state)]
@@ -85,7 +84,7 @@ def backward(
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of x, weight, bias and initial state."""
-    dx = empty_like_layout(x)
+    dx = torch.empty_like(x)
     rows, _, channels = x.shape
     dinitial = x.new_empty(0 if initial_state is None else initial_state.shape)
     call = _Call(x, weight, bias, initial_state, resets, silu, reverse)

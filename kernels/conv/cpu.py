@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiomamba.kernels.conv import compiled
-from audiomamba.kernels.conv.op import empty_like_layout, register
+from audiomamba.kernels.conv.op import register
 from audiomamba.kernels.dispatch import frame_by_frame, step_named_rows
 from audiomamba.kernels.native import tensors
 
@@ -47,7 +47,7 @@ def _by_torch(
     inputs = _extended(x, weight, initial_state, reverse)
     segment = _segments(resets, weight, reverse)
     z = _weighted(inputs, weight, bias, segment, T)
-    y = empty_like_layout(x)
+    y = torch.empty_like(x)
     y.copy_(_in_time(z * torch.sigmoid(z) if silu else z, reverse))
     state = inputs[:, T:]
     if segment is not None and T:
@@ -83,7 +83,7 @@ def _by_torch_backward(
         if segment is not None and T:
             last = torch.where((segment[:, T:] == segment[:, -1:])[..., None], last, 0)
         dinputs[:, T:] += last
-    dx = empty_like_layout(x)
+    dx = torch.empty_like(x)
     dx.copy_(_in_time(dinputs[:, K - 1 :], reverse))
     return (
         dx,
@@ -182,5 +182,5 @@ def _unweighted(
     return dinputs, dweight
 
 
-_operators = register("cpu", _forward, _backward, _step_)
+_operators = register("cpu", _forward, _backward, _step_, torch.empty_like)
 conv, conv_step_ = _operators.conv, _operators.conv_step_

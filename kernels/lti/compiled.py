@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from audiomamba.kernels import native
-from audiomamba.kernels.lti.op import empty_like_layout
 from audiomamba.kernels.native.tensors import address, copy_back, packed, sequence, wide, written
 
 __all__ = ["backward", "forward"]
@@ -59,7 +58,7 @@ def forward(
     resets: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return the output and the last state; arguments as ``op.ARGUMENTS``."""
-    y = empty_like_layout(u)
+    y = torch.empty_like(u)
     state = torch.empty(u.shape[0], *b.shape)
     call = _Call(u, a, b, c, skip, initial_state, resets)
     to = written(y)
@@ -83,7 +82,7 @@ def backward(
 ) -> tuple[Tensor, ...]:
     """Return the gradients of u, a, b, c, skip and the first state."""
     rows, _, channels = u.shape
-    du = empty_like_layout(u)
+    du = torch.empty_like(u)
     to = written(du)
     dinitial = torch.empty(rows, *b.shape)
     # A row each; added here, in one order.
