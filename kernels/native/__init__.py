@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from audiomamba.errors import BackendError
+from audiomamba.kernels.native.sequences import (
+    Conv,
+    ConvGradients,
+    Lti,
+    LtiGradients,
+    Scan,
+    ScanGradients,
+    Sequence,
+)
 
 __all__ = [
     "LIBRARY",
@@ -103,80 +112,6 @@ class Sampling(ctypes.Structure):
     """``am_sampling`` of src/audiomamba.h."""
 
     _fields_ = [(name, ctypes.c_float) for name in ("temperature", "top_p", "guidance")]
-
-
-class Sequence(ctypes.Structure):
-    """``am_sequence`` of src/audiomamba.h."""
-
-    _fields_ = [
-        ("at", ctypes.c_void_p),
-        *((name, ctypes.c_longlong) for name in ("row", "step", "channel")),
-    ]
-
-
-class Scan(ctypes.Structure):
-    """``am_scan`` of src/audiomamba.h."""
-
-    _fields_ = [
-        *((name, ctypes.c_longlong) for name in ("rows", "steps", "channels")),
-        *((name, ctypes.c_int) for name in ("groups", "states", "softplus", "reverse", "threads")),
-        *((name, Sequence) for name in ("u", "delta", "z", "B", "C")),
-        *((name, ctypes.c_void_p) for name in (
-            "A", "D", "delta_bias", "initial", "resets", "checkpoints",
-        )),
-        ("checkpoint_row", ctypes.c_longlong),
-    ]  # fmt: skip
-
-
-class ScanGradients(ctypes.Structure):
-    """``am_scan_gradients`` of src/audiomamba.h."""
-
-    _fields_ = [
-        *((name, Sequence) for name in ("dout", "du", "ddelta", "dz")),
-        *((name, ctypes.c_void_p) for name in (
-            "dlast", "dA", "dB", "dC", "dD", "dbias", "dinitial",
-        )),
-    ]  # fmt: skip
-
-
-class Conv(ctypes.Structure):
-    """``am_conv`` of src/audiomamba.h."""
-
-    _fields_ = [
-        *((name, ctypes.c_longlong) for name in ("rows", "steps", "channels")),
-        *((name, ctypes.c_int) for name in ("taps", "silu", "reverse", "threads")),
-        *((name, Sequence) for name in ("x", "initial")),
-        *((name, ctypes.c_void_p) for name in ("weight", "bias", "resets")),
-    ]
-
-
-class ConvGradients(ctypes.Structure):
-    """``am_conv_gradients`` of src/audiomamba.h."""
-
-    _fields_ = [
-        *((name, Sequence) for name in ("dy", "dlast", "dx", "dinitial")),
-        *((name, ctypes.c_void_p) for name in ("dweight", "dbias")),
-    ]
-
-
-class Lti(ctypes.Structure):
-    """``am_lti`` of src/audiomamba.h."""
-
-    _fields_ = [
-        *((name, ctypes.c_longlong) for name in ("rows", "steps", "channels")),
-        *((name, ctypes.c_int) for name in ("pairs", "threads")),
-        ("u", Sequence),
-        *((name, ctypes.c_void_p) for name in ("a", "b", "c", "skip", "initial", "resets")),
-    ]
-
-
-class LtiGradients(ctypes.Structure):
-    """``am_lti_gradients`` of src/audiomamba.h."""
-
-    _fields_ = [
-        *((name, Sequence) for name in ("dy", "du")),
-        *((name, ctypes.c_void_p) for name in ("dlast", "da", "db", "dc", "dskip", "dinitial")),
-    ]
 
 
 class Ngrams(ctypes.Structure):
