@@ -120,6 +120,7 @@ def test_without_a_compiler_a_cpu_keeps_the_same_bounds(
     check(case, CPU, torch.float32, mode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INSTRUCTION_SETS)
 def test_every_instruction_set_keeps_the_same_bounds(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -144,6 +145,7 @@ def test_a_cpu_gives_the_same_bits_with_any_number_of_threads() -> None:
     same_bits_of_any_threads(lambda: run(case, given, CPU, torch.float32, None))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # opcheck reads it of its own copies
 def test_the_recurrence_of_a_cpu_keeps_its_schema() -> None:
     if native.why_not() is not None:

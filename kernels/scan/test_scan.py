@@ -74,6 +74,7 @@ def test_without_a_compiler_a_cpu_keeps_the_same_bounds(
     check(evaluate(given, "cpu"), judge(given), torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INSTRUCTION_SETS)
 def test_every_instruction_set_keeps_the_same_bounds(
     name: str, monkeypatch: pytest.MonkeyPatch
