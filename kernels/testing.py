@@ -1,7 +1,7 @@
 """What the ops' tests share: places to run in, poisoned memory, the measure of error."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from audiomamba.kernels import native
 from audiomamba.kernels.blocks import TABLES, Blocks
 from audiomamba.kernels.dispatch import INTERPRETED
 
 __all__ = [
+    "INSTRUCTION_SETS",
     "PLACES",
     "Place",
     "assert_near",
@@ -20,7 +22,9 @@ __all__ = [
     "judge",
     "poisoned",
     "relative_error",
+    "same_bits_of_any_threads",
     "table_rows",
+    "use_instruction_set",
 ]
 
 Op = Callable[..., tuple[Tensor, Tensor]]
@@ -49,6 +53,32 @@ PLACES: Final = [
     ),
     pytest.param(Place("gpu", "cuda"), id="gpu", marks=[pytest.mark.gpu, _no_gpu]),
 ]
+
+
+INSTRUCTION_SETS: Final = ("plain", "avx2", "avx512")  # that the native library is built for
+
+
+def use_instruction_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the native library run one of ``INSTRUCTION_SETS``, or skip where it cannot."""
+    if native.why_not() is not None:
+        pytest.skip("the native library was not built")
+    monkeypatch.setenv("AUDIOMAMBA_INSTRUCTION_SET", name)
+    runs = native.library().am_instruction_set().decode()
+    if runs != name:
+        pytest.skip(f"this processor runs {runs}")
+
+
+def same_bits_of_any_threads(call: Callable[[], Sequence[Tensor | None]]) -> None:
+    """Check that what ``call`` returns is the same to the bit with one thread and with four."""
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            results.append(call())
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(*results, strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)
 
 
 @contextlib.contextmanager

@@ -44,10 +44,12 @@ class LookAhead(nn.Module):
         self, x: Tensor, state: Tensor | None = None, *, resets: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """``x (B, T, width)`` float32, any T, to as much and the state after it."""
-        # The convolution's kernel reads a channel's frames one after another; the norm that comes
-        # next reads a frame's channels. Two copies cost less than strided reads.
-        by_channel = (x - self.rest).transpose(1, 2).contiguous().transpose(1, 2)
-        y, tail = conv(by_channel, self.taps, self._rested(), initial_state=state, resets=resets)
+        shifted = x - self.rest
+        if x.device.type != "cpu":
+            # A GPU's kernel reads a channel's frames one after another; the norm that comes next
+            # reads a frame's channels. Two copies cost less than strided reads.
+            shifted = shifted.transpose(1, 2).contiguous().transpose(1, 2)
+        y, tail = conv(shifted, self.taps, self._rested(), initial_state=state, resets=resets)
         return y.contiguous(), tail
 
     def step_(self, x: Tensor, pool: Tensor, slots: Tensor) -> Tensor:

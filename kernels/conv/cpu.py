@@ -1,8 +1,9 @@
-"""``conv`` by tensor operations: PyTorch's depthwise convolution, or tap by tap.
+"""``conv`` on a CPU: out of the native library, or by tensor operations where that was not built.
 
-The convolution wants time contiguous and knows no sequences that begin within a row; with resets,
-and for a frame or two, each tap is a multiply and add over all frames. What is computed between
-lies in memory as the input does, so that nothing is transposed.
+Those are PyTorch's depthwise convolution, or tap by tap. The convolution wants time contiguous and
+knows no sequences that begin within a row; with resets, and for a frame or two, each tap is a
+multiply and add over all frames. What is computed between lies in memory as the input does, so
+that nothing is transposed.
 """
 
 from typing import Any
@@ -11,15 +12,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiomamba.kernels.conv.op import empty_like_layout, register
+from audiomamba.kernels.conv import compiled
+from audiomamba.kernels.conv.op import register
 from audiomamba.kernels.dispatch import frame_by_frame, step_named_rows
+from audiomamba.kernels.native import tensors
 
 __all__ = ["conv", "conv_step_"]
 
 SHORTEST = 32  # frames from which a convolution beats the taps
 
 
-def _forward(
+def _forward(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    if tensors.runs(x):
+        return compiled.forward(x, *rest)
+    return _by_torch(x, *rest)
+
+
+def _backward(grad_y: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if tensors.runs(grad_y):
+        return compiled.backward(grad_y, *rest)
+    return _by_torch_backward(grad_y, *rest)
+
+
+def _by_torch(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -32,7 +47,7 @@ def _forward(
     inputs = _extended(x, weight, initial_state, reverse)
     segment = _segments(resets, weight, reverse)
     z = _weighted(inputs, weight, bias, segment, T)
-    y = empty_like_layout(x)
+    y = torch.empty_like(x)
     y.copy_(_in_time(z * torch.sigmoid(z) if silu else z, reverse))
     state = inputs[:, T:]
     if segment is not None and T:
@@ -42,7 +57,7 @@ def _forward(
     )
 
 
-def _backward(
+def _by_torch_backward(
     grad_y: Tensor,
     grad_state: Tensor | None,
     x: Tensor,
@@ -68,7 +83,7 @@ def _backward(
         if segment is not None and T:
             last = torch.where((segment[:, T:] == segment[:, -1:])[..., None], last, 0)
         dinputs[:, T:] += last
-    dx = empty_like_layout(x)
+    dx = torch.empty_like(x)
     dx.copy_(_in_time(dinputs[:, K - 1 :], reverse))
     return (
         dx,
@@ -167,5 +182,5 @@ def _unweighted(
     return dinputs, dweight
 
 
-_operators = register("cpu", _forward, _backward, _step_)
+_operators = register("cpu", _forward, _backward, _step_, torch.empty_like)
 conv, conv_step_ = _operators.conv, _operators.conv_step_

@@ -462,5 +462,5 @@ def _steps_(
     return y
 
 
-_operators = register("gpu", _forward, _backward, _step_)
+_operators = register("gpu", _forward, _backward, _step_, empty_like_layout)
 conv, conv_step_ = _operators.conv, _operators.conv_step_

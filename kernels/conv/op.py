@@ -34,6 +34,7 @@ def register(
     forward: Callable[..., tuple[Tensor, Tensor]],
     backward: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]],
     step_: Callable[..., Tensor],
+    empty: Callable[[Tensor], Tensor],
 ) -> Operators:
     """Register an implementation's three functions as operators.
 
@@ -44,6 +45,7 @@ def register(
             gradients of x, weight, bias and initial state; the last two are empty where the
             argument is None.
         step_: Takes ``STEP_ARGUMENTS``, returns the output.
+        empty: Allocates the output, and x's gradient, by x.
     """
     name, back, step = f"conv_{implementation}", f"conv_{implementation}_backward", None
     step = f"conv_{implementation}_step_"
@@ -56,8 +58,15 @@ def register(
     LIBRARY.impl(name, forward, "CompositeExplicitAutograd")
     LIBRARY.impl(back, backward, "CompositeExplicitAutograd")
     LIBRARY.impl(step, step_, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"audiomamba::{name}", _fake, lib=LIBRARY)
-    torch.library.register_fake(f"audiomamba::{back}", _fake_backward, lib=LIBRARY)
+
+    def trace(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+        return empty(x), _empty_state(x, *rest)
+
+    def trace_back(grad_y: Tensor, grad_state: Any, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        return empty(x), *_empty_gradients(x, *rest)
+
+    torch.library.register_fake(f"audiomamba::{name}", trace, lib=LIBRARY)
+    torch.library.register_fake(f"audiomamba::{back}", trace_back, lib=LIBRARY)
     torch.library.register_fake(f"audiomamba::{step}", _fake_step, lib=LIBRARY)
     backward_op = getattr(torch.ops.audiomamba, back).default
 
@@ -109,32 +118,14 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.set_materialize_grads(False)
 
 
-def _fake(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    initial_state: Tensor | None,
-    resets: Tensor | None,
-    silu: bool,
-    reverse: bool,
-) -> tuple[Tensor, Tensor]:
-    B, _, D = x.shape
-    return empty_like_layout(x), x.new_empty(B, weight.shape[1] - 1, D)
+def _empty_state(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[1] - 1, x.shape[2])
 
 
-def _fake_backward(
-    grad_y: Tensor,
-    grad_state: Tensor | None,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    initial_state: Tensor | None,
-    resets: Tensor | None,
-    silu: bool,
-    reverse: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _empty_gradients(
+    x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
     return (
-        empty_like_layout(x),
         weight.new_empty(weight.shape),
         weight.new_empty(0) if bias is None else bias.new_empty(bias.shape),
         x.new_empty(0) if initial_state is None else x.new_empty(initial_state.shape),

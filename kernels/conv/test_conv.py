@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.errors import ShapeError
+from audiomamba.kernels import native
 from audiomamba.kernels.blocks import Blocks, forced
 from audiomamba.kernels.conv import conv, conv_step_
 from audiomamba.kernels.conv.cases import (
@@ -17,9 +18,18 @@ from audiomamba.kernels.conv.cases import (
     Case,
     arguments,
 )
-from audiomamba.kernels.testing import PLACES, Place, assert_near, table_rows
+from audiomamba.kernels.testing import (
+    INSTRUCTION_SETS,
+    PLACES,
+    Place,
+    assert_near,
+    same_bits_of_any_threads,
+    table_rows,
+    use_instruction_set,
+)
 
 pytestmark = pytest.mark.usefixtures("poison")
+CPU = Place("cpu", "cpu")
 NAMES = ("y", "state", "dx", "dweight", "dbias", "dinitial_state")
 
 
@@ -91,6 +101,40 @@ def test_results_and_gradients_are_the_definitions(place: Place, case: Case) -> 
     if place.interpreted and case not in SMALL_CASES:
         return  # the same kernels ran above; here each program takes a tenth of a second
     check(case, place, torch.float32)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_without_a_compiler_a_cpu_keeps_the_same_bounds(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "why_not", lambda: "not built")
+    check(case, CPU, torch.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+def test_every_instruction_set_keeps_the_same_bounds(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_instruction_set(name, monkeypatch)
+    for case in (*CASES, Case(2, 61, 20, 19, "silu", resets=True), Case(1, 3, 17, 40, resets=True)):
+        check(case, CPU, torch.float32)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_cpu_gives_the_same_bits_however_inputs_lie(reverse: bool) -> None:
+    case = Case(2, 77, 40, 4, "silu", reverse=reverse)
+    given = arguments(case)
+    other = given._replace(x=given.x.contiguous(), dy=given.dy.mT.contiguous().mT)
+    results = [run(case, lying, CPU, torch.float32) for lying in (given, other)]
+    for a, b in zip(*results, strict=True):
+        assert a is not None and b is not None and torch.equal(a, b)
+
+
+def test_a_cpu_gives_the_same_bits_with_any_number_of_threads() -> None:
+    case = Case(3, 150, 40, 4, "silu", resets=True)
+    given = arguments(case)
+    same_bits_of_any_threads(lambda: run(case, given, CPU, torch.float32))
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -1,11 +1,13 @@
-"""``lti`` on a CPU: the mode is picked by length."""
+"""``lti`` on a CPU: the recurrence out of the native library; without it, the mode by length."""
 
 from typing import Final
 
 from torch import Tensor
 
 from audiomamba.kernels.lti import by_chunks, by_fft, by_steps
-from audiomamba.kernels.lti.discretize import System
+from audiomamba.kernels.lti.discretize import System, tables
+from audiomamba.kernels.lti.op import recurrence
+from audiomamba.kernels.native import tensors
 
 __all__ = ["lti", "lti_step_"]
 
@@ -17,6 +19,9 @@ def lti(
     u: Tensor, system: System, initial_state: Tensor | None, resets: Tensor | None, mode: str | None
 ) -> tuple[Tensor, Tensor]:
     """See ``audiomamba.kernels.lti.lti``."""
+    if mode in (None, "recurrent") and tensors.runs(u):
+        y, state = recurrence(u, *tables(system), initial_state, resets, "compiled")
+        return y, state
     if mode is None:
         T = u.shape[1]
         mode = "conv" if T >= FFT_FROM and resets is None else "chunked"

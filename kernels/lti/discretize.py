@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["METHODS", "System", "decay_of", "discretize", "powers"]
+__all__ = ["METHODS", "System", "decay_of", "discretize", "powers", "tables"]
 
 METHODS: Final = ("zoh", "bilinear")
 SERIES_BELOW: Final = 1e-4  # |z| under which (eᶻ − 1)/z is summed as a series
@@ -87,6 +87,12 @@ def decay_of(system: System) -> Tensor:
     if system.exact is not None:
         return system.exact
     return torch.polar(torch.exp(system.decay), system.turns * (2 * math.pi))
+
+
+def tables(system: System) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Ā in float64, B̄, C as ``(D, N, 2)`` reals, and D."""
+    b, c = torch.view_as_real(system.b), torch.view_as_real(system.c)
+    return torch.view_as_real(decay_of(system)), b, c, system.skip
 
 
 def powers(system: System, steps: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from audiomamba.kernels.blocks import pick_blocks
 from audiomamba.kernels.launching import launch
 from audiomamba.kernels.lti import by_chunks, by_fft
-from audiomamba.kernels.lti.discretize import System, decay_of
+from audiomamba.kernels.lti.discretize import System, tables
 from audiomamba.kernels.lti.op import empty_like_layout, recurrence, recurrence_step_
 
 __all__ = [
@@ -328,13 +328,13 @@ def lti(
         return by_fft.lti(u, system, initial_state)
     if mode == "chunked":
         return by_chunks.lti(u, system, initial_state, resets)
-    y, state = recurrence(u, *_tables(system), initial_state, resets)
+    y, state = recurrence(u, *tables(system), initial_state, resets, "gpu")
     return y, state
 
 
 def lti_step_(u: Tensor, system: System, pool: Tensor, slots: Tensor) -> Tensor:
     """See ``audiomamba.kernels.lti.lti_step_``."""
-    y: Tensor = recurrence_step_(u, *_tables(system), pool, slots)
+    y: Tensor = recurrence_step_(u, *tables(system), pool, slots)
     return y
 
 
@@ -343,12 +343,6 @@ def _recurrent(u: Tensor, system: System) -> bool:
     states = system.b.shape[1]
     sizes = {"states": states, "all_states": u.shape[0] * u.shape[2] * states}
     return u.shape[1] <= pick_blocks("lti.mode", u.device, **sizes)["frames"]
-
-
-def _tables(system: System) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Ā in float64, B̄, C as ``(D, N, 2)`` reals, and D."""
-    b, c = torch.view_as_real(system.b), torch.view_as_real(system.c)
-    return torch.view_as_real(decay_of(system)), b, c, system.skip
 
 
 def _conjugate(pairs: Tensor) -> Tensor:

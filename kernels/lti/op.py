@@ -1,5 +1,10 @@
-"""``lti`` frame by frame on a GPU, as operators of torch: schema, tracing, gradient."""
+"""``lti`` frame by frame, as operators of torch: schema, tracing, gradient.
 
+Of two implementations: ``gpu`` in Triton, ``compiled`` out of the native library on a CPU.
+"""
+
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,7 +16,7 @@ __all__ = ["empty_like_layout", "recurrence", "recurrence_step_"]
 
 # a, b and c are Ā (float64), B̄ and C (float32), each (D, N, 2).
 SYSTEM = "Tensor a, Tensor b, Tensor c, Tensor? skip"
-ARGUMENTS = f"Tensor u, {SYSTEM}, Tensor? initial_state, Tensor? resets"
+ARGUMENTS = f"Tensor u, {SYSTEM}, Tensor? initial_state, Tensor? resets, str implementation"
 LIBRARY.define(f"lti_recurrence({ARGUMENTS}) -> (Tensor, Tensor)")
 LIBRARY.define(
     f"lti_recurrence_backward(Tensor dy, Tensor? dstate, {ARGUMENTS})"
@@ -23,22 +28,26 @@ recurrence_backward = torch.ops.audiomamba.lti_recurrence_backward.default
 recurrence_step_ = torch.ops.audiomamba.lti_recurrence_step_.default
 
 
-def _forward(*args: Any) -> tuple[Tensor, Tensor]:
-    from audiomamba.kernels.lti import gpu
+def _module(implementation: str) -> ModuleType:
+    # At the first call, so that Triton is not imported where it does not run.
+    return import_module(f"audiomamba.kernels.lti.{implementation}")
 
-    return gpu.forward(*args)
+
+def _forward(*args: Any) -> tuple[Tensor, Tensor]:
+    *inputs, implementation = args
+    result: tuple[Tensor, Tensor] = _module(implementation).forward(*inputs)
+    return result
 
 
 def _backward(*args: Any) -> tuple[Tensor, ...]:
-    from audiomamba.kernels.lti import gpu
-
-    return gpu.backward(*args)
+    *inputs, implementation = args
+    gradients: tuple[Tensor, ...] = _module(implementation).backward(*inputs)
+    return gradients
 
 
 def _step_(*args: Any) -> Tensor:
-    from audiomamba.kernels.lti import gpu
-
-    return gpu.step_(*args)
+    result: Tensor = _module("gpu").step_(*args)
+    return result
 
 
 def empty_like_layout(u: Tensor) -> Tensor:
@@ -50,7 +59,12 @@ def empty_like_layout(u: Tensor) -> Tensor:
 
 
 def _fake(u: Tensor, a: Tensor, b: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    return empty_like_layout(u), b.new_empty(u.shape[0], *b.shape)
+    return _empty_output(u, rest[-1]), b.new_empty(u.shape[0], *b.shape)
+
+
+def _empty_output(u: Tensor, implementation: str) -> Tensor:
+    """On a CPU in the very order of u: a product that reads it then has nothing to copy."""
+    return empty_like_layout(u) if implementation == "gpu" else torch.empty_like(u)
 
 
 def _fake_backward(
@@ -63,10 +77,11 @@ def _fake_backward(
     skip: Tensor | None,
     initial_state: Tensor | None,
     resets: Tensor | None,
+    implementation: str,
 ) -> tuple[Tensor, ...]:
     B, _, D = u.shape
     return (
-        empty_like_layout(u),
+        _empty_output(u, implementation),
         a.new_empty(a.shape),
         b.new_empty(b.shape),
         c.new_empty(c.shape),
@@ -80,7 +95,8 @@ def _fake_step(u: Tensor, *rest: Any) -> Tensor:
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs)
+    *tensors, ctx.implementation = inputs
+    ctx.save_for_backward(*tensors)
     # An unused final state then costs nothing in the backward.
     ctx.set_materialize_grads(False)
 
@@ -90,7 +106,7 @@ def _gradient(ctx: Any, dy: Tensor | None, dstate: Tensor | None) -> tuple[Tenso
     if dy is None:
         dy = torch.zeros_like(u)
     du, da, db, dc, dskip, dfirst = recurrence_backward(
-        dy, dstate, u, a, b, c, skip, initial_state, resets
+        dy, dstate, u, a, b, c, skip, initial_state, resets, ctx.implementation
     )
     return (
         du,
@@ -99,6 +115,7 @@ def _gradient(ctx: Any, dy: Tensor | None, dstate: Tensor | None) -> tuple[Tenso
         dc,
         None if skip is None else dskip,
         None if initial_state is None else dfirst,
+        None,
         None,
     )
 

@@ -8,14 +8,24 @@ import torch
 from torch import Tensor
 
 from audiomamba.errors import ShapeError
-from audiomamba.kernels import blocks
+from audiomamba.kernels import blocks, native
 from audiomamba.kernels.blocks import Blocks, forced, pick_blocks
 from audiomamba.kernels.lti import MODES, lti, lti_step_
 from audiomamba.kernels.lti.cases import BOUNDS, CASES, SMALL_CASES, Arguments, Case, arguments
-from audiomamba.kernels.lti.discretize import discretize, powers
-from audiomamba.kernels.testing import PLACES, Place, assert_near, table_rows
+from audiomamba.kernels.lti.discretize import discretize, powers, tables
+from audiomamba.kernels.lti.op import recurrence
+from audiomamba.kernels.testing import (
+    INSTRUCTION_SETS,
+    PLACES,
+    Place,
+    assert_near,
+    same_bits_of_any_threads,
+    table_rows,
+    use_instruction_set,
+)
 
 pytestmark = pytest.mark.usefixtures("poison")
+CPU = Place("cpu", "cpu")
 NAMES = ("y", "state", "du", "dA", "dB", "dC", "ddelta", "dD", "dinitial_state")
 STREAM = ("u", "dy")  # in the dtype under test; the rest stays wide
 WITH_RESETS = [mode for mode in MODES if mode != "conv"]
@@ -97,6 +107,55 @@ def test_results_and_gradients_are_the_definitions(
     if place.interpreted and case not in SMALL_CASES:
         return  # the same kernels ran above
     check(case, place, torch.float32, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_without_a_compiler_a_cpu_keeps_the_same_bounds(
+    mode: str | None, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if case.resets and mode == "conv":
+        return
+    monkeypatch.setattr(native, "why_not", lambda: "not built")
+    check(case, CPU, torch.float32, mode)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+def test_every_instruction_set_keeps_the_same_bounds(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_instruction_set(name, monkeypatch)
+    for case in (*CASES, Case(2, 70, 40, 3, resets=True), Case(1, 3000, 3, 4)):
+        check(case, CPU, torch.float32, None)
+
+
+def test_a_cpu_gives_the_same_bits_however_inputs_lie() -> None:
+    case = Case(2, 77, 40, 3)
+    given = arguments(case)
+    other = given._replace(u=given.u.contiguous(), dy=given.dy.mT.contiguous().mT)
+    results = [run(case, lying, CPU, torch.float32, None) for lying in (given, other)]
+    for a, b in zip(*results, strict=True):
+        assert a is not None and b is not None and torch.equal(a, b)
+
+
+def test_a_cpu_gives_the_same_bits_with_any_number_of_threads() -> None:
+    case = Case(3, 150, 40, 5, resets=True)
+    given = arguments(case)
+    same_bits_of_any_threads(lambda: run(case, given, CPU, torch.float32, None))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # opcheck reads it of its own copies
+def test_the_recurrence_of_a_cpu_keeps_its_schema() -> None:
+    if native.why_not() is not None:
+        pytest.skip("the native library was not built")
+    case = Case(2, 20, 5, 3, resets=True)
+    given = cast(arguments(case), "cpu", torch.float32)
+    system = discretize(*given[1:6], 1.0, "zoh", torch.float32)
+    leaves = [x.requires_grad_() for x in (given.u, *tables(system)) if x is not None]
+    for initial, resets in ((given.initial_state, given.resets), (None, None)):
+        torch.library.opcheck(recurrence, (*leaves, initial, resets, "compiled"))
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -10,18 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from audiomamba.errors import BackendError
+from audiomamba.kernels.native.sequences import (
+    Conv,
+    ConvGradients,
+    Lti,
+    LtiGradients,
+    Scan,
+    ScanGradients,
+    Sequence,
+)
 
 __all__ = [
     "LIBRARY",
     "BeamWidths",
     "Block",
+    "Conv",
+    "ConvGradients",
     "Heard",
     "Hypothesis",
+    "Lti",
+    "LtiGradients",
     "Ngrams",
     "Rate",
     "Sampling",
     "Scan",
     "ScanGradients",
+    "Sequence",
     "Transcriber",
     "Wave",
     "library",
@@ -98,28 +112,6 @@ class Sampling(ctypes.Structure):
     """``am_sampling`` of src/audiomamba.h."""
 
     _fields_ = [(name, ctypes.c_float) for name in ("temperature", "top_p", "guidance")]
-
-
-class Scan(ctypes.Structure):
-    """``am_scan`` of src/audiomamba.h."""
-
-    _fields_ = [
-        *((name, ctypes.c_longlong) for name in ("rows", "steps", "channels")),
-        *((name, ctypes.c_int) for name in ("groups", "states", "softplus", "reverse", "threads")),
-        *((name, ctypes.c_void_p) for name in (
-            "u", "delta", "z", "A", "B", "C", "D", "delta_bias", "initial", "resets", "checkpoints",
-        )),
-    ]  # fmt: skip
-
-
-class ScanGradients(ctypes.Structure):
-    """``am_scan_gradients`` of src/audiomamba.h."""
-
-    _fields_ = [
-        (name, ctypes.c_void_p) for name in (
-            "dout", "dlast", "du", "ddelta", "dz", "dA", "dB", "dC", "dD", "dbias", "dinitial",
-        )
-    ]  # fmt: skip
 
 
 class Ngrams(ctypes.Structure):
@@ -233,12 +225,22 @@ def _typed(lib: ctypes.CDLL) -> ctypes.CDLL:
         *[ctypes.c_void_p] * 4,
     ]
     lib.am_wave_draw.restype = None
-    lib.am_scan_forward.argtypes = [ctypes.POINTER(Scan), ctypes.c_void_p, ctypes.c_void_p]
-    lib.am_scan_forward.restype = None
-    lib.am_scan_backward.argtypes = [ctypes.POINTER(Scan), ctypes.POINTER(ScanGradients)]
-    lib.am_scan_backward.restype = None
+    _type_sequences(lib)
     _type_beam(lib)
     return lib
+
+
+def _type_sequences(lib: ctypes.CDLL) -> None:
+    sequence = ctypes.POINTER(Sequence)
+    for name, call, gradients, results in (
+        ("scan", Scan, ScanGradients, [sequence, ctypes.c_void_p]),
+        ("conv", Conv, ConvGradients, [sequence, sequence]),
+        ("lti", Lti, LtiGradients, [sequence, ctypes.c_void_p]),
+    ):
+        forward, backward = (getattr(lib, f"am_{name}_{way}") for way in ("forward", "backward"))
+        forward.argtypes = [ctypes.POINTER(call), *results]
+        backward.argtypes = [ctypes.POINTER(call), ctypes.POINTER(gradients)]
+        forward.restype = backward.restype = None
 
 
 def _type_beam(lib: ctypes.CDLL) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.kernels.dispatch import LIBRARY, frame_by_frame, step_named_rows
+from audiomamba.kernels.native import tensors
 
 __all__ = ["scan_forward", "scan_step_"]
 
@@ -44,16 +45,15 @@ def _module(implementation: str) -> ModuleType:
     return import_module(f"audiomamba.kernels.scan.{implementation}")
 
 
-def _module_for(implementation: str, u: Tensor, A: Tensor) -> ModuleType:
+def _module_for(implementation: str, u: Tensor) -> ModuleType:
     """For whole sequences: on a CPU the native library, where it was built and does this."""
-    if implementation == "cpu" and (compiled := _module("compiled")).takes(u, A):
-        return compiled
-    return _module(implementation)
+    compiled = implementation == "cpu" and tensors.runs(u)
+    return _module("compiled" if compiled else implementation)
 
 
 def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     *inputs, implementation = args
-    module = _module_for(implementation, inputs[0], inputs[2])
+    module = _module_for(implementation, inputs[0])
     result: tuple[Tensor, Tensor, Tensor] = module.forward(*inputs)
     return result
 
@@ -61,7 +61,7 @@ def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
 def _backward(*args: Any) -> tuple[Tensor, ...]:
     *inputs, implementation = args
     differentiated = inputs[3 : 3 + NUM_GRADIENTS]
-    module = _module_for(implementation, differentiated[0], differentiated[2])
+    module = _module_for(implementation, differentiated[0])
     gradients: tuple[Tensor, ...] = module.backward(*inputs)
     return tuple(_laid_out_like(x, g) for x, g in zip(differentiated, gradients, strict=True))
 
@@ -130,10 +130,16 @@ def empty_gradients(*inputs: Tensor | None) -> tuple[Tensor, ...]:
     return tuple(first.new_empty(0) if x is None else torch.empty_like(x) for x in inputs)
 
 
-def _forward_fake(u: Tensor, delta: Tensor, A: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    cu_seqlens, save = rest[7], rest[10]
+def _forward_fake(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    cu_seqlens, save, implementation = rest[6], *rest[9:]
     state = u.new_empty((state_rows(u, cu_seqlens), *A.shape), dtype=state_dtype(u))
-    return torch.empty_like(u), state, empty_checkpoints(u, A, cu_seqlens, save)
+    if implementation == "cpu" and tensors.runs(u):
+        kept = _module("compiled").empty_checkpoints(u, A, B, cu_seqlens, save)
+    else:
+        kept = empty_checkpoints(u, A, cu_seqlens, save)
+    return torch.empty_like(u), state, kept
 
 
 def _backward_fake(

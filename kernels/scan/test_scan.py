@@ -14,7 +14,15 @@ from audiomamba.kernels import native, testing
 from audiomamba.kernels.blocks import Blocks, forced
 from audiomamba.kernels.scan import op, scan, scan_step_
 from audiomamba.kernels.scan.cases import BOUNDS, ODD, TINY, Case, inputs
-from audiomamba.kernels.testing import PLACES, Place, assert_near, table_rows
+from audiomamba.kernels.testing import (
+    INSTRUCTION_SETS,
+    PLACES,
+    Place,
+    assert_near,
+    same_bits_of_any_threads,
+    table_rows,
+    use_instruction_set,
+)
 
 pytestmark = pytest.mark.usefixtures("poison")
 in_every_place = pytest.mark.parametrize("place", PLACES)
@@ -66,18 +74,45 @@ def test_without_a_compiler_a_cpu_keeps_the_same_bounds(
     check(evaluate(given, "cpu"), judge(given), torch.float32)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+def test_every_instruction_set_keeps_the_same_bounds(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_instruction_set(name, monkeypatch)
+    for case in (*TINY, *ODD, Case(B=2, T=53, D=70, N=16, G=2, resets=(17,), reverse=True)):
+        given = inputs(case)
+        check(evaluate(given, "cpu"), judge(given), torch.float32)
+
+
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_cpu_gives_the_same_bits_however_inputs_lie(
+    name: str, reverse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_instruction_set(name, monkeypatch)
+    given = inputs(Case(B=2, T=77, D=40, N=5, reverse=reverse))
+    one = evaluate(given, "cpu")
+    for x in ("u", "delta", "z"):
+        given[x] = given[x].mT.contiguous().mT
+    given["B"] = torch.cat((given["B"], given["C"]), -1)[..., :5]
+    other = evaluate(given, "cpu")
+    for x in one:
+        assert torch.equal(one[x], other[x]), x
+
+
 def test_a_cpu_gives_the_same_bits_with_any_number_of_threads() -> None:
     given = inputs(Case(B=3, T=150, D=40, N=5, G=2, resets=(70,)))
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for threads in (1, 4):
-            torch.set_num_threads(threads)
-            results.append(evaluate(given, "cpu"))
-    finally:
-        torch.set_num_threads(before)
-    for name, one in results[0].items():
-        assert torch.equal(one, results[1][name]), name
+    same_bits_of_any_threads(lambda: list(evaluate(given, "cpu").values()))
+
+
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+def test_nan_of_any_input_is_not_lost_on_a_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_instruction_set(name, monkeypatch)
+    for of in ("u", "delta", "z", "A", "B", "C", "D", "delta_bias", "initial_state"):
+        given = inputs(Case(T=40, D=20, N=3))
+        given[of].view(-1)[:1] = float("nan")
+        assert forward(given, "cpu")[0].isnan().any(), of
 
 
 @in_every_place

@@ -87,26 +87,82 @@ void am_wave_draw(am_model* model, const am_sampling* how, unsigned char* last, 
                   float* const* states, const unsigned long long* seeds, const unsigned long long* first,
                   unsigned char* out);
 
-/* The selective scan over whole sequences; kernels/scan/README.md has the equations. Channels of a group
-   are a multiple of 16. NULL where a thing is not given. */
+/* A tensor over (rows, steps, channels), or groups of channels: its first float, and how many floats on
+   the next one of each axis is. `at` is NULL where a thing is not given. */
+typedef struct {
+  float* at;
+  long long row, step, channel;
+} am_sequence;
+
+/* The selective scan over whole sequences; kernels/scan/README.md has the equations. What is no
+   am_sequence is packed. NULL where a thing is not given. */
 typedef struct {
   long long rows, steps, channels;
   int groups, states, softplus, reverse, threads;
-  const float *u, *delta, *z;               /* (rows, steps, channels) */
-  const float *A, *B, *C, *D, *delta_bias;  /* (channels, states), (rows, steps, groups, states), (channels) */
-  const float* initial;                     /* (rows, channels, states) */
-  const unsigned char* resets;              /* (rows, steps) */
-  float* checkpoints; /* (rows, steps / 64 rounded up, channels, states): written by the forward, or NULL */
+  am_sequence u, delta, z;
+  am_sequence B, C; /* over groups; the states of a group lie one after the other */
+  const float *A, *D, *delta_bias; /* (channels, states), (channels) */
+  const float* initial;            /* (rows, channels, states) */
+  const unsigned char* resets;     /* (rows, steps) */
+  /* Written by the forward and read by the backward, or NULL: states before every 16th step, in an order
+     of the library's own. A row of them is so many floats: steps / 16 rounded up, times states, times
+     the channels of a group rounded up to 16, times groups. */
+  float* checkpoints;
+  long long checkpoint_row;
 } am_scan;
 
-/* Shapes as of what they are gradients of; dA, dD and dbias a row each, and zeros before. */
+/* Shapes as of what they are gradients of; dB and dC (rows, steps, groups, states); dA, dD and dbias a
+   row each. */
 typedef struct {
-  const float *dout, *dlast;
-  float *du, *ddelta, *dz, *dA, *dB, *dC, *dD, *dbias, *dinitial;
+  am_sequence dout, du, ddelta, dz;
+  const float* dlast;
+  float *dA, *dB, *dC, *dD, *dbias, *dinitial;
 } am_scan_gradients;
 
-void am_scan_forward(const am_scan* call, float* out, float* last);
+void am_scan_forward(const am_scan* call, const am_sequence* out, float* last);
 void am_scan_backward(const am_scan* call, const am_scan_gradients* gradients);
+
+/* The causal convolution over whole sequences; kernels/conv/README.md has the equation. `at` and pointers
+   are NULL where a thing is not given. */
+typedef struct {
+  long long rows, steps, channels;
+  int taps, silu, reverse, threads;
+  am_sequence x, initial;        /* initial: (rows, taps - 1, channels), as the last state */
+  const float *weight, *bias;    /* (channels, taps), (channels) */
+  const unsigned char* resets;   /* (rows, steps) */
+} am_conv;
+
+/* Shapes as of what they are gradients of; dweight and dbias a row each. */
+typedef struct {
+  am_sequence dy, dlast, dx, dinitial;
+  float *dweight, *dbias;
+} am_conv_gradients;
+
+void am_conv_forward(const am_conv* call, const am_sequence* out, const am_sequence* last);
+void am_conv_backward(const am_conv* call, const am_conv_gradients* gradients);
+
+/* A sampled time-invariant system over whole sequences; kernels/lti/README.md has the equations. a, b and
+   c: (channels, pairs, 2), real and imaginary part last. */
+typedef struct {
+  long long rows, steps, channels;
+  int pairs, threads;
+  am_sequence u;
+  const double* a;
+  const float *b, *c, *skip;   /* skip (channels) */
+  const float* initial;        /* (rows, channels, pairs, 2) */
+  const unsigned char* resets; /* (rows, steps) */
+} am_lti;
+
+/* Shapes as of what they are gradients of; da, db, dc and dskip a row each. */
+typedef struct {
+  am_sequence dy, du;
+  const float* dlast;
+  double *da, *db, *dc, *dskip;
+  float* dinitial;
+} am_lti_gradients;
+
+void am_lti_forward(const am_lti* call, const am_sequence* out, float* last);
+void am_lti_backward(const am_lti* call, const am_lti_gradients* gradients);
 
 /* The columns of a language model (audiomamba/text/ngram.py), which stay where they are. With codes,
    values are looked up by them: 256 of them. */

@@ -2,6 +2,8 @@
 // Compiled with -DAM_ISA=<name> -DAM_VECTOR_BYTES=<16|32|64>.
 #include "engine.h"
 
+#include "conv.h"
+#include "lti.h"
 #include "scan.h"
 #include "transcriber.h"
 #include "wave.h"
@@ -31,7 +33,9 @@ static void draw(void* model, const am_sampling* how, uint8_t* last, int streams
   wave(model).draw(*how, last, streams, samples, states, seeds, first, out);
 }
 
-static void scan_forward(const am_scan& call, int64_t from, int64_t to, float* out, float* last) {
+static int64_t scan_items(const am_scan& call) { return Scan<0>(call).items(); }
+
+static void scan_forward(const am_scan& call, int64_t from, int64_t to, const am_sequence& out, float* last) {
   if (call.states == 16)
     Scan<16>(call).forward(from, to, out, last);
   else
@@ -45,7 +49,37 @@ static void scan_backward(const am_scan& call, int64_t from, int64_t to, const a
     Scan<0>(call).backward(from, to, gradients);
 }
 
-extern const Engine ENGINE = {LANES,      new_transcriber, add_block, new_wave,     destroy,      state_floats,
-                              transcribe, feed,            draw,      scan_forward, scan_backward};
+static int64_t conv_items(const am_conv& call) { return Conv<0>(call).items(); }
+
+static void conv_forward(const am_conv& call, int64_t from, int64_t to, const am_sequence& out,
+                         const am_sequence& last) {
+  if (call.taps == 4)
+    Conv<4>(call).forward(from, to, out, last);
+  else
+    Conv<0>(call).forward(from, to, out, last);
+}
+
+static void conv_backward(const am_conv& call, int64_t from, int64_t to, const am_conv_gradients& gradients) {
+  if (call.taps == 4)
+    Conv<4>(call).backward(from, to, gradients);
+  else
+    Conv<0>(call).backward(from, to, gradients);
+}
+
+static int64_t lti_items(const am_lti& call) { return Lti(call).items(); }
+
+static void lti_forward(const am_lti& call, int64_t from, int64_t to, const am_sequence& out, float* last) {
+  Lti(call).forward(from, to, out, last);
+}
+
+static void lti_backward(const am_lti& call, int64_t from, int64_t to, const am_lti_gradients& gradients) {
+  Lti(call).backward(from, to, gradients);
+}
+
+extern const Engine ENGINE = {
+    new_transcriber, add_block,  new_wave,     destroy,       state_floats, transcribe,   feed,          draw,
+    scan_items,      scan_forward, scan_backward, conv_items, conv_forward, conv_backward, lti_items, lti_forward,
+    lti_backward,
+};
 
 }  // namespace AM_ISA

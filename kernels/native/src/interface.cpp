@@ -173,16 +173,39 @@ void am_wave_draw(am_model* model, const am_sampling* how, unsigned char* last, 
                       reinterpret_cast<const uint64_t*>(first), out);
 }
 
-void am_scan_forward(const am_scan* call, float* out, float* last) {
+void am_scan_forward(const am_scan* call, const am_sequence* out, float* last) {
   const Engine* engine = pick().engine;
-  const long long lanes = engine->lanes;
-  shared_out(call->rows * (call->channels / lanes), call->threads,
-             [&](int64_t from, int64_t to) { engine->scan_forward(*call, from, to, out, last); });
+  shared_out(engine->scan_items(*call), call->threads,
+             [&](int64_t from, int64_t to) { engine->scan_forward(*call, from, to, *out, last); });
 }
 
 void am_scan_backward(const am_scan* call, const am_scan_gradients* gradients) {
   const Engine* engine = pick().engine;
   shared_out(call->rows, call->threads,
              [&](int64_t from, int64_t to) { engine->scan_backward(*call, from, to, *gradients); });
+}
+
+void am_conv_forward(const am_conv* call, const am_sequence* out, const am_sequence* last) {
+  const Engine* engine = pick().engine;
+  shared_out(engine->conv_items(*call), call->threads,
+             [&](int64_t from, int64_t to) { engine->conv_forward(*call, from, to, *out, *last); });
+}
+
+void am_conv_backward(const am_conv* call, const am_conv_gradients* gradients) {
+  const Engine* engine = pick().engine;
+  shared_out(engine->conv_items(*call), call->threads,
+             [&](int64_t from, int64_t to) { engine->conv_backward(*call, from, to, *gradients); });
+}
+
+void am_lti_forward(const am_lti* call, const am_sequence* out, float* last) {
+  const Engine* engine = pick().engine;
+  shared_out(engine->lti_items(*call), call->threads,
+             [&](int64_t from, int64_t to) { engine->lti_forward(*call, from, to, *out, last); });
+}
+
+void am_lti_backward(const am_lti* call, const am_lti_gradients* gradients) {
+  const Engine* engine = pick().engine;
+  shared_out(engine->lti_items(*call), call->threads,
+             [&](int64_t from, int64_t to) { engine->lti_backward(*call, from, to, *gradients); });
 }
 }

@@ -85,6 +85,33 @@ constexpr float LOG2E = 1.44269504f;
 
 AM_INLINE vf expv(vf x) { return exp2v(x * splat(LOG2E)); }
 
+// For sequences with gradients: a degree more, as a state is a product of hundreds of these. 2^x for
+// |x| <= 126, and NaN for NaN.
+constexpr float LN2 = 6.93147203e-1f;
+
+AM_INLINE vf exact_exp2(vf x) {
+  const vf t = x + splat(12582912.0f);
+  const vf r = x - (t - splat(12582912.0f));
+  vf p = splat(1.53533619e-4f);
+  p = p * r + splat(1.33988744e-3f);
+  p = p * r + splat(9.61843736e-3f);
+  p = p * r + splat(5.55033247e-2f);
+  p = p * r + splat(2.40226479e-1f);
+  p = p * r + splat(LN2);
+  p = p * r + splat(1.0f);
+  return (vf)((vi)p + ((vi)t << 23));
+}
+
+// e^x, as far as float32 goes.
+AM_INLINE vf exact_exp(vf x) {
+  x = vmin(splat(126.0f / LOG2E), vmax(splat(-126.0f / LOG2E), x));
+  return exact_exp2(x * splat(LOG2E));
+}
+
+AM_INLINE vf sigmoid(vf x) { return splat(1.0f) / (splat(1.0f) + exact_exp(-x)); }
+
+AM_INLINE vf magnitude(vf x) { return (vf)((vi)x & 0x7fffffff); }
+
 AM_INLINE vf silu(vf x) { return x / (splat(1.0f) + expv(-x)); }
 
 // log(1 + u) for u in 0..1: 2 atanh(u / (u + 2)) as a series.
