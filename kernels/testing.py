@@ -87,6 +87,9 @@ def poisoned() -> Iterator[None]:
 
     Integers are filled with their least value. As a fixture: ``usefixtures("poison")``.
     """
+    # torch notes once which of its functions a default device is for: they must not be ours.
+    with torch.device("cpu"):
+        torch.empty(0)
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in (
             (torch, "empty"),
