@@ -135,6 +135,38 @@ TABLES: Final[Mapping[str, Table]] = {
             Blocks({}, {"values": 2048, "rows": 16, "programs": 4}, 4),
         ),
     },
+    # outputs of a program and inputs at once, whether on tensor cores (dot), and whether the
+    # projection of the next kernel is split over the programs of this one. rows of a call. By
+    # arithmetic, not measured: programs for every multiprocessor, and each loads in one piece.
+    "layer_step.enter": {
+        ANY: (
+            Blocks({"rows": 5}, {"outputs": 32, "inputs": 128, "dot": 1, "split": 0}, 4, stages=3),
+            Blocks({"rows": 2}, {"outputs": 4, "inputs": 1024, "dot": 0, "split": 0}, 8),
+            Blocks({}, {"outputs": 16, "inputs": 1024, "dot": 0, "split": 1}, 8),
+        ),
+    },
+    # the same of a product alone. rows of a call, outputs in all.
+    "layer_step.product": {
+        ANY: (
+            Blocks(
+                {"rows": 5, "outputs": 512}, {"outputs": 16, "inputs": 128, "dot": 1}, 4, stages=4
+            ),
+            Blocks({"rows": 5}, {"outputs": 1, "inputs": 512, "dot": 0}, 8),
+            Blocks({"rows": 2, "outputs": 512}, {"outputs": 2, "inputs": 2048, "dot": 0}, 8),
+            Blocks({"outputs": 512}, {"outputs": 4, "inputs": 2048, "dot": 0}, 4),
+            Blocks({}, {"outputs": 1, "inputs": 2048, "dot": 0}, 4),
+        ),
+    },
+    # channels of up to 16 states of one row, and parts of a split projection at once. rows of a
+    # call.
+    "layer_step.advance": {
+        ANY: (
+            Blocks({"rows": 5}, {"channels": 64, "parts": 32}, 4),
+            Blocks({}, {"channels": 32, "parts": 32}, 4),
+        ),
+    },
+    # most rows of a call that are stepped by whole layers; beyond, by parts. Not measured.
+    "layer_step.rows": {ANY: (Blocks({}, {"rows": 16}, 1),)},
     # complex states.
     "lti.recurrence": {ANY: (Blocks({}, {"states": 256}, 1),)},
     "lti.parameters": {ANY: (Blocks({}, {"states": 256}, 1),)},

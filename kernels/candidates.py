@@ -16,6 +16,8 @@ from torch import Tensor
 from audiomamba.kernels.blocks import Blocks
 from audiomamba.kernels.conv import cases as conv_cases
 from audiomamba.kernels.conv import conv
+from audiomamba.kernels.layer_step import cases as layer_cases
+from audiomamba.kernels.layer_step import layer_step_
 from audiomamba.kernels.lti import cases as lti_cases
 from audiomamba.kernels.lti import lti
 from audiomamba.kernels.mamba3 import cases as mamba3_cases
@@ -184,6 +186,19 @@ def _mamba3_step(rows: int, device: str, small: bool) -> Call:
         for x in pool:
             x.zero_()
         return (mamba3_step_(**given, pool=pool, slots=slots, implementation="gpu"), pool.state)
+
+    return call
+
+
+def _layer(case: layer_cases.Case, device: str, small: bool) -> Call:
+    """A step from the same states each time. Sizes are constants of the kernels: never smaller."""
+    given = layer_cases.inputs(case).to(device, torch.bfloat16)
+    pools = tuple(pool.clone() for pool in given.pools)
+
+    def call() -> tuple[Tensor, ...]:
+        for pool, first in zip(given.pools, pools, strict=True):
+            pool.copy_(first)
+        return (*given.call(layer_step_, implementation="gpu"), given.pools[1])
 
     return call
 
@@ -389,6 +404,61 @@ def _turning() -> list[Problem]:
     ]
 
 
+def _layers() -> list[Problem]:
+    """Every kernel of a layer's step for 1, 3 and 16 rows; in the last on tensor cores."""
+    out, _ = layer_cases.BOUNDS[torch.bfloat16]
+
+    def enter(outputs: tuple[int, ...], split: tuple[int, ...]) -> tuple[Blocks, ...]:
+        takes = {"outputs": outputs, "inputs": (1024,), "dot": (0,), "split": split}
+        return _grid(takes, (4, 8))
+
+    def product(outputs: tuple[int, ...]) -> tuple[Blocks, ...]:
+        return _grid({"outputs": outputs, "inputs": (2048,), "dot": (0,)}, (4, 8))
+
+    def cores(outputs: tuple[int, ...], **more: tuple[int, ...]) -> tuple[Blocks, ...]:
+        takes = {"outputs": outputs, "inputs": (128, 256), "dot": (1,), **more}
+        return _grid(takes, (2, 4), stages=(3,))
+
+    tried = {
+        1: {
+            "enter": enter((8, 16, 32), (0, 1)),
+            "product out": product((2, 4, 8)),
+            "advance": _grid({"channels": (16, 32, 64), "parts": (32, 64)}, (2, 4)),
+        },
+        3: {
+            "enter": enter((2, 4, 8), (0, 1)) + cores((16, 32), split=(0,)),
+            "product out": product((1, 2, 4)) + cores((16,)),
+            "product x": product((1, 2)),
+            "advance": _grid({"channels": (16, 32, 64), "parts": (32,)}, (1, 2, 4)),
+        },
+        16: {
+            "enter": cores((16, 32, 64), split=(0,)),
+            "product out": cores((16, 32)),
+            "product x": _grid({"outputs": (1,), "inputs": (256, 512), "dot": (0,)}, (4, 8))
+            + cores((16,)),
+            "advance": _grid({"channels": (32, 64, 128), "parts": (32,)}, (1, 2, 4)),
+        },
+    }
+    found = []
+    for case in layer_cases.BENCH:
+        outputs = {"product out": case.W, "product x": case.R + 2 * case.N}
+        for which, rows in tried[case.M].items():
+            sizes = {"rows": case.M}
+            if which in outputs:
+                sizes["outputs"] = outputs[which]
+            found.append(
+                Problem(
+                    kernel=f"layer_step.{which.split()[0]}",
+                    name=f"{case}, {which}",
+                    sizes=sizes,
+                    rows=rows,
+                    make=partial(_layer, case),
+                    bound=out,
+                )
+            )
+    return found
+
+
 # From the largest loss against others on: where the time is up, the rest is left out.
 PROBLEMS: Final = tuple(
     [
@@ -399,5 +469,6 @@ PROBLEMS: Final = tuple(
         *_turning(),
         *_systems(),
         *_modes(),
+        *_layers(),
     ]
 )

@@ -75,7 +75,7 @@ def test_a_bench_prints_a_table_or_a_line_a_contender(
         assert out[1].split()[:3] == ["8", "forward", "ours"] and out[1].endswith("x")
 
 
-@pytest.mark.parametrize("op", ["conv", "lti", "mamba3", "norm", "scan", "ssd"])
+@pytest.mark.parametrize("op", ["conv", "layer_step", "lti", "mamba3", "norm", "scan", "ssd"])
 def test_the_contenders_of_each_op_agree(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "CPU_ROUNDS", 2)
     bench = import_module(f"audiomamba.kernels.{op}.bench")

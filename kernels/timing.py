@@ -79,25 +79,36 @@ class Row:
     floor: float | None = None
 
 
-def main(op: str, cases: Callable[[str], Iterable[Case]], *, program: str = "") -> None:
+def main(
+    op: str,
+    cases: Callable[..., Iterable[Case]],
+    *,
+    program: str = "",
+    switches: Mapping[str, str] | None = None,
+) -> None:
     """Measure an op as its command line asks: a table, or with ``--json`` a line a contender.
 
     Args:
         op: Its name.
-        cases: Makes the cases of a device, ``cuda`` or ``cpu``, one after the other.
+        cases: Makes the cases of a device, ``cuda`` or ``cpu``, one after the other; takes each
+            switch that was given by name.
         program: The module that asks, where it is not the op's bench.
+        switches: More options that are on or off, with what they do.
     """
     program = program or f"audiomamba.kernels.{op}.bench"
     parser = argparse.ArgumentParser(prog=f"python -m {program}")
     parser.add_argument("--json", action="store_true", help="print a JSON object a contender")
     parser.add_argument("--what", nargs="+", choices=WHAT, default=WHAT, help="kinds of case (all)")
+    for switch, does in (switches or {}).items():
+        parser.add_argument(f"--{switch}", action="store_true", help=does)
     options = parser.parse_args()
+    on = {switch: True for switch in switches or {} if getattr(options, switch)}
     as_json, wanted = options.json, set(options.what)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         torch.set_num_threads(1)
     began = time.perf_counter()
-    given: Iterable[Case] = (case for case in cases(device) if case.what in wanted)
+    given: Iterable[Case] = (case for case in cases(device, **on) if case.what in wanted)
     rate = products = None
     if device == "cuda":
         from audiomamba.kernels.launching import warmup

@@ -10,8 +10,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from audiomamba.kernels import conv, lti, mamba3, norm, scan, ssd
+from audiomamba.kernels import conv, layer_step, lti, mamba3, norm, scan, ssd
 from audiomamba.kernels.conv import cases as conv_cases
+from audiomamba.kernels.layer_step import cases as layer_cases
 from audiomamba.kernels.lti import cases as lti_cases
 from audiomamba.kernels.mamba3 import cases as mamba3_cases
 from audiomamba.kernels.norm import cases as norm_cases
@@ -21,7 +22,7 @@ from audiomamba.kernels.ssd import cases as ssd_cases
 __all__ = ["OPS", "calls"]
 
 Call = Callable[[], object]
-OPS: Final = ("conv", "lti", "mamba3", "norm", "scan", "ssd")
+OPS: Final = ("conv", "layer_step", "lti", "mamba3", "norm", "scan", "ssd")
 ROWS: Final = 2
 FRAMES: Final = 4  # of a step that takes several
 
@@ -64,6 +65,15 @@ def _conv(device: str, dtype: torch.dtype, steps: int) -> dict[str, Call]:
                 conv.conv_step_, frames, weight.detach(), bias.detach(), pool, _slots(device),
                 activation="silu", implementation="gpu",
             )  # fmt: skip
+    return found
+
+
+def _layer_step(device: str, dtype: torch.dtype, steps: int) -> dict[str, Call]:
+    """Layers of a real size, as sizes are constants of the kernels; each call has one frame."""
+    found: dict[str, Call] = {}
+    for case in layer_cases.BENCH:
+        given = layer_cases.inputs(case).to(device, dtype)
+        found[f"{case.M} rows"] = partial(given.call, layer_step.layer_step_, implementation="gpu")
     return found
 
 
@@ -214,6 +224,7 @@ def _leaf(tensor: Tensor | None, device: str, dtype: torch.dtype) -> Any:
 
 _MAKERS: Final = {
     "conv": _conv,
+    "layer_step": _layer_step,
     "lti": _lti,
     "mamba3": _mamba3,
     "norm": _norm,

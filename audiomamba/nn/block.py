@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audiomamba.kernels.layer_step import LayerWeights, layer_step_, supports
 from audiomamba.kernels.norm import norm
 from audiomamba.nn.config import LayerConfig
 from audiomamba.nn.feedforward import FeedForward, FeedForwardState
@@ -118,15 +119,34 @@ class Block(nn.Module):
         slots: Tensor,
         *,
         gain: Tensor | None = None,
+        fused: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """One frame of every row, ``x (M, width)``; rows ``slots`` of ``pool`` advance in place."""
+        """One frame of every row, ``x (M, width)``; rows ``slots`` of ``pool`` advance in place.
+
+        ``fused`` takes norm and mixer in three or four launches (``kernels.layer_step``) where that
+        is possible, and where not, part by part like all else: see ``_fused``.
+        """
         if self.has_ahead:
             stream = x.float() if residual is None else residual + x
             residual = self.ahead.step_(stream, pool.ahead, slots)  # type: ignore[arg-type]
             x = torch.zeros_like(x)
-        y, residual = self.norm(x, residual, gain)
-        x = self.mixer.step_(y, pool.mixer, slots)
+        weights = self._fused(x) if fused and gain is None else None
+        if weights is None:
+            y, residual = self.norm(x, residual, gain)
+            x = self.mixer.step_(y, pool.mixer, slots)
+        else:
+            x, residual = layer_step_(
+                x, residual, weights, pool.mixer, slots, eps=self.norm.eps, implementation="gpu"
+            )
         if self.has_ffn:
             y, residual = self.ffn_norm(x, residual, gain)
             x = self.ffn.step_(y, pool.ffn, slots)
         return x, residual
+
+    def _fused(self, x: Tensor) -> LayerWeights | None:
+        """Weights for the step of norm and mixer at once, or None: it is for selective dynamics, a
+        GPU, few rows, and weights as narrow as x, outside a compiled graph."""
+        weights = (
+            self.mixer.layer_weights(self.norm.weight) if isinstance(self.mixer, Mixer) else None
+        )
+        return weights if weights is not None and supports(x, weights) else None

@@ -1,4 +1,4 @@
-"""Time decoding beside a Transformer: ``python -m audiomamba.nn.decoding [--json]``.
+"""Time decoding beside a Transformer: ``python -m audiomamba.nn.decoding [--json] [--fused]``.
 
 Two language models of random weights and about one size, in bfloat16, write 64 tokens after a
 prompt: stacks of ours, by the steps that serving takes, and a Transformer in plain PyTorch with a
@@ -12,6 +12,9 @@ that it would grow by 3 % while 64 tokens follow 2,048. The states of ours do no
 prompt, so one time stands for all.
 
 Ratios are given for equal batches and, apart from them, for the largest batches that fit.
+
+``--fused`` adds Mamba with a few kernels a layer (``Stack.fused_step``) at the batches for which it
+is meant.
 """
 
 import argparse
@@ -30,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from audiomamba.kernels.layer_step import most_rows
 from audiomamba.nn.config import LayerConfig, StackConfig
 from audiomamba.nn.stack import Stack
 from audiomamba.nn.state import flatten, map_state
@@ -106,9 +110,9 @@ class Ours(nn.Module):
 
     attention = None
 
-    def __init__(self, dynamics: str, sizes: Sizes) -> None:
+    def __init__(self, dynamics: str, sizes: Sizes, *, fused: bool = False) -> None:
         super().__init__()
-        self.name = {"selective": "mamba", "ssd": "mamba-2"}[dynamics]
+        self.name = {"selective": "mamba", "ssd": "mamba-2"}[dynamics] + ("-fused" if fused else "")
         states = sizes.states if dynamics == "selective" else sizes.states_ssd
         layer = LayerConfig(
             dynamics=dynamics,  # type: ignore[arg-type]
@@ -117,7 +121,7 @@ class Ours(nn.Module):
             ffn=0.0,
         )
         self.embedding = nn.Embedding(sizes.vocabulary, sizes.width)
-        self.stack = Stack(StackConfig(width=sizes.width, layers=[layer]))
+        self.stack = Stack(StackConfig(width=sizes.width, layers=[layer]), fused_step=fused)
         self.pool: Any = None
 
     def row_bytes(self, prompt: int) -> int:
@@ -246,12 +250,18 @@ def measure(
     device: torch.device,
     dtype: torch.dtype,
     out_of_time: Callable[[], bool] = lambda: False,
+    *,
+    fused: bool = False,
 ) -> Iterator[Measured]:
-    """Measure all models at all batches and prompts, the largest that fit last."""
+    """Measure all models at all batches and prompts, the largest that fit last.
+
+    ``fused`` adds Mamba with a few kernels a layer.
+    """
     makers: tuple[Callable[[], Any], ...] = (
         lambda: Ours("selective", sizes),
         lambda: Ours("ssd", sizes),
         lambda: Transformer(sizes),
+        *((lambda: Ours("selective", sizes, fused=True),) if fused else ()),
     )
     models: list[Any] = []
     for make in makers:
@@ -266,6 +276,8 @@ def measure(
             for prompt in sizes.prompts if model.name == "transformer" else (None,):
                 most = _most_rows(model, prompt or 0, sizes, device, dtype)
                 for batch in (most,) if largest else sizes.batches:
+                    if model.name == "mamba-fused" and batch > most_rows(device):
+                        continue  # the same as without
                     if out_of_time():
                         return
                     yield _fitting(model, prompt, batch, most, largest, sizes, device)
@@ -403,6 +415,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m audiomamba.nn.decoding")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     parser.add_argument("--tiny", action="store_true", help="models that a test has time for")
+    parser.add_argument("--fused", action="store_true", help="Mamba also with few kernels a layer")
     parser.add_argument("--device", default="cuda", help="torch's name of it (%(default)s)")
     parser.add_argument("--budget-s", type=float, default=85, help="seconds (%(default)s)")
     given = parser.parse_args()
@@ -416,7 +429,8 @@ def main() -> None:
     def late() -> bool:
         return time.monotonic() - began > budget
 
-    for measured in measure(TINY if given.tiny else Sizes(), device, dtype, late):
+    sizes = TINY if given.tiny else Sizes()
+    for measured in measure(sizes, device, dtype, late, fused=given.fused):
         found.append(measured)
         print(json.dumps(asdict(measured)) if given.json else _line(measured), flush=True)
     for ratio in ratios(found):

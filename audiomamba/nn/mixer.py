@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiomamba.kernels.conv import conv, conv_step_
+from audiomamba.kernels.layer_step import LayerWeights
 from audiomamba.nn.config import LayerConfig
 from audiomamba.nn.lti import Lti
 from audiomamba.nn.projection import from_time_contiguous, to_time_contiguous_pair
@@ -69,6 +70,24 @@ class Mixer(nn.Module):
         )
         y, last = self.dynamics(u, z, None if state is None else state.dynamics, resets)
         return from_time_contiguous(y, self.out_proj.weight), MixerState(tail, last)
+
+    def layer_weights(self, norm: Tensor) -> LayerWeights | None:
+        """What ``kernels.layer_step`` takes, with the norm before; None for other dynamics."""
+        inner = self.dynamics
+        if not isinstance(inner, Selective):
+            return None
+        return LayerWeights(
+            norm=norm,
+            in_proj=self.in_proj.weight,
+            conv=self.conv_weight,
+            conv_bias=self.conv_bias,
+            x_proj=inner.x_proj.weight,
+            dt_proj=inner.dt_proj.weight,
+            dt_bias=inner.dt_proj.bias,
+            A_log=inner.A_log,
+            skip=inner.D,
+            out_proj=self.out_proj.weight,
+        )
 
     def step_(self, x: Tensor, pool: MixerState, slots: Tensor) -> Tensor:
         """One frame of every row, ``x (M, width)``; rows ``slots`` of ``pool`` advance in place."""

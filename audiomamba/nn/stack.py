@@ -20,10 +20,16 @@ class Stack(nn.Module):
     """Residual blocks and a last norm; causal, with a state of constant size.
 
     Whole sequences, any chunking of them, and single steps give the same numbers.
+
+    Args:
+        config: What it is made of.
+        fused_step: Step few rows by a few kernels a layer where a layer can (``Block.step_``). Off
+            until it was measured on a GPU; the attribute may be set at any time.
     """
 
-    def __init__(self, config: StackConfig) -> None:
+    def __init__(self, config: StackConfig, *, fused_step: bool = False) -> None:
         super().__init__()
+        self.fused_step = fused_step
         self.width = config.width
         layers = config.each()
         self.blocks = nn.ModuleList(
@@ -92,6 +98,8 @@ class Stack(nn.Module):
             return chunk
         h, residual = x[:, 0], None
         for block, rows in zip(self.blocks, pool, strict=True):
-            h, residual = block.step_(h, residual, rows, slots)  # type: ignore[operator]
+            h, residual = block.step_(  # type: ignore[operator]
+                h, residual, rows, slots, fused=self.fused_step
+            )
         y: Tensor = self.norm(h, residual)[0]
         return y[:, None]

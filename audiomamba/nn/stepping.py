@@ -1,10 +1,14 @@
-"""Time the step of a whole stack: ``python -m audiomamba.nn.stepping [--json]``.
+"""Time the step of a whole stack: ``python -m audiomamba.nn.stepping [--json] [--fused]``.
 
 Twelve layers of Mamba and of Mamba-2, 768 wide, advance many streams by one frame, as serving does:
 bfloat16 weights, float32 states, slots in no order. Beside them mamba-ssm's own path with the same
 weights, where it is installed: its layers' ``step`` and its fused norm, states in the order of the
 rows. The floor is what must move: the weights once, the states both ways. On a CPU: two layers,
 float32, beside the stack's way with chunks.
+
+``--fused`` has 1, 3, 16 and 64 rows of Mamba alone, and beside each the step with a few kernels a
+layer (``Stack.fused_step``), which is thus held to the other before it is timed: also with more
+rows than the table sends there, so that the table can be put right.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from audiomamba.kernels import timing
+from audiomamba.kernels.blocks import Blocks, forced
 from audiomamba.nn.config import LayerConfig, StackConfig
 from audiomamba.nn.mixer import Mixer
 from audiomamba.nn.ssd import SsdMixer
@@ -29,18 +34,20 @@ M = TypeVar("M", bound=nn.Module)
 WIDTH: Final = {"cuda": 768, "cpu": 64}
 LAYERS: Final = {"cuda": 12, "cpu": 2}
 ROWS: Final = {"cuda": (1, 64, 1024, 4096), "cpu": (1, 8)}
+FUSED_ROWS: Final = {"cuda": (1, 3, 16, 64), "cpu": (1, 3)}
+ANY_ROWS: Final = Blocks({}, {"rows": 64}, 1)
 STATES: Final = {"selective": 16, "ssd": 128}
 NAMES: Final = {"selective": "mamba", "ssd": "mamba-2"}
 
 
-def cases(device: str) -> Iterator[timing.Case]:
-    """All cases of a device."""
-    kinds: tuple[Kind, ...] = ("selective", "ssd")
+def cases(device: str, *, fused: bool = False) -> Iterator[timing.Case]:
+    """All cases of a device, or those of ``--fused``."""
+    kinds: tuple[Kind, ...] = ("selective",) if fused else ("selective", "ssd")
     for dynamics in kinds:
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
         stack = narrowed(random_stack(dynamics, device), dtype)
-        for rows in ROWS[device]:
-            yield _case(stack, dynamics, rows, dtype, device)
+        for rows in (FUSED_ROWS if fused else ROWS)[device]:
+            yield _case(stack, dynamics, rows, dtype, device, fused)
 
 
 def random_stack(dynamics: Kind, device: str) -> Stack:
@@ -62,7 +69,9 @@ def narrowed(model: M, dtype: torch.dtype) -> M:
     return model
 
 
-def _case(stack: Stack, dynamics: str, rows: int, dtype: torch.dtype, device: str) -> timing.Case:
+def _case(
+    stack: Stack, dynamics: str, rows: int, dtype: torch.dtype, device: str, fused: bool
+) -> timing.Case:
     x = torch.randn(rows, 1, stack.width, device=device).to(dtype)
     slots = torch.randperm(rows, device=device) + 1
     pool = stack.init_state(rows + 1, device=torch.device(device))
@@ -72,6 +81,8 @@ def _case(stack: Stack, dynamics: str, rows: int, dtype: torch.dtype, device: st
         return stack.step_(x, pool, slots)
 
     calls: dict[str, Callable[[], Tensor]] = {"ours": ours}
+    if fused:
+        calls["fused"] = _fused(stack, x, slots)
     if device == "cpu":
         first = gather(stack.init_state(rows + 1), slots)
         calls["chunk"] = torch.no_grad()(lambda: stack(x, first)[0])
@@ -87,6 +98,22 @@ def _case(stack: Stack, dynamics: str, rows: int, dtype: torch.dtype, device: st
         moved,
         1e-1 if device == "cuda" else 1e-4,  # of bfloat16 through all layers
     )
+
+
+def _fused(stack: Stack, x: Tensor, slots: Tensor) -> Callable[[], Tensor]:
+    """The same step with a few kernels a layer, on states of its own."""
+    pool = stack.init_state(x.shape[0] + 1, device=x.device)
+
+    @torch.no_grad()
+    def call() -> Tensor:
+        stack.fused_step = True
+        try:
+            with forced("layer_step.rows", ANY_ROWS):
+                return stack.step_(x, pool, slots)
+        finally:
+            stack.fused_step = False
+
+    return call
 
 
 class _Peer:
@@ -164,4 +191,9 @@ class _Peer:
 
 
 if __name__ == "__main__":
-    timing.main("stack", cases, program="audiomamba.nn.stepping")
+    timing.main(
+        "stack",
+        cases,
+        program="audiomamba.nn.stepping",
+        switches={"fused": "few rows of Mamba, beside the step with a few kernels a layer"},
+    )

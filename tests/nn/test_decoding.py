@@ -31,6 +31,16 @@ def test_all_models_are_timed_at_equal_and_at_the_largest_batches() -> None:
     }
 
 
+def test_the_fused_step_is_timed_at_the_batches_it_is_meant_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoding, "most_rows", lambda device: 1)
+    monkeypatch.setattr(decoding, "_token", lambda *given: 1.0)
+    found = list(decoding.measure(TINY, HERE, torch.float32, fused=True))
+    assert [m.batch for m in found if m.model == "mamba-fused"] == [1]
+    assert {m.model for m in found} == {"mamba", "mamba-2", "transformer", "mamba-fused"}
+
+
 def test_what_does_not_fit_has_no_time_and_no_ratio() -> None:
     sizes = Sizes(
         width=64, layers=1, states=2, states_ssd=2, vocabulary=8, batches=(1, 500), prompts=(2048,),

@@ -23,6 +23,15 @@ def test_the_contenders_agree(monkeypatch: pytest.MonkeyPatch) -> None:
         assert case.floor_bytes is not None and case.floor_bytes > 0
 
 
+def test_the_fused_step_is_held_to_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(stepping.WIDTH, "cpu", 16)  # it may be interpreted
+    for case in stepping.cases("cpu", fused=True):
+        assert case.name.startswith("mamba,")
+        assert list(case.calls) == ["ours", "fused", "chunk"]
+        ours, fused = (case.calls[name]() for name in ("ours", "fused"))
+        torch.testing.assert_close(fused, ours, rtol=1e-4, atol=1e-5)
+
+
 class Layer(nn.Module):
     """What mamba-ssm's two layers have by way of names and shapes, in plain PyTorch."""
 
