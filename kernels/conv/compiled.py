@@ -29,24 +29,22 @@ class _Call:
         reverse: bool,
     ) -> None:
         rows, steps, channels = x.shape
-        taps = weight.shape[1]
-        self.kept = (wide(x), wide(initial_state), packed(weight), packed(bias), resets)
-        x, initial, weight_, bias_, _ = self.kept
-        resets = None if resets is None else resets.contiguous()
-        self.resets = resets
+        self.x, self.initial = wide(x), wide(initial_state)
+        self.weight, self.bias = packed(weight), packed(bias)
+        self.resets = None if resets is None else resets.contiguous()
         self.struct = native.Conv(
             rows=rows,
             steps=steps,
             channels=channels,
-            taps=taps,
+            taps=weight.shape[1],
             silu=int(silu),
             reverse=int(reverse),
             threads=torch.get_num_threads(),
-            x=sequence(x),
-            initial=sequence(initial),
-            weight=address(weight_),
-            bias=address(bias_),
-            resets=address(resets),
+            x=sequence(self.x),
+            initial=sequence(self.initial),
+            weight=address(self.weight),
+            bias=address(self.bias),
+            resets=address(self.resets),
         )
 
 
