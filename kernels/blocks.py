@@ -22,7 +22,7 @@ ANY: Final = "any"
 DEFAULT_MULTIPROCESSORS: Final = 132  # of an H100 or H200; where there is no GPU to ask
 
 _log = logging.getLogger(__name__)
-_forced: dict[str, "Blocks"] = {}
+_forced: dict[str, tuple["Blocks", Mapping[str, int]]] = {}  # and of which calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +136,27 @@ TABLES: Final[Mapping[str, Table]] = {
         ),
     },
     # outputs of a program and inputs at once, whether on tensor cores (dot), and whether the
-    # projection of the next kernel is split over the programs of this one. rows of a call. By
-    # arithmetic, not measured: programs for every multiprocessor, and each loads in one piece.
+    # projection of the next kernel is split over the programs of this one. rows of a call, bytes of
+    # a value of x, inputs in all. Those for any GPU came from arithmetic: programs for every
+    # multiprocessor, and each loads in one piece. Two of them a search on an H200 replaced, for 768
+    # inputs in bfloat16; with more inputs than a piece has, the one for 2 to 4 rows would spill.
     "layer_step.enter": {
+        "sm_90": (
+            Blocks(
+                {"rows": 5, "bytes": 4},
+                {"outputs": 32, "inputs": 128, "dot": 1, "split": 0},
+                4,
+                stages=3,
+            ),
+            Blocks({"rows": 5}, {"outputs": 32, "inputs": 128, "dot": 1, "split": 0}, 2, stages=3),
+            Blocks(
+                {"rows": 2, "inputs": 1025},
+                {"outputs": 4, "inputs": 1024, "dot": 0, "split": 0},
+                8,
+            ),
+            Blocks({"rows": 2}, {"outputs": 8, "inputs": 1024, "dot": 0, "split": 0}, 4),
+            Blocks({}, {"outputs": 16, "inputs": 1024, "dot": 0, "split": 1}, 8),
+        ),
         ANY: (
             Blocks({"rows": 5}, {"outputs": 32, "inputs": 128, "dot": 1, "split": 0}, 4, stages=3),
             Blocks({"rows": 2}, {"outputs": 4, "inputs": 1024, "dot": 0, "split": 0}, 8),
@@ -165,12 +183,25 @@ TABLES: Final[Mapping[str, Table]] = {
             Blocks({}, {"channels": 32, "parts": 32}, 4),
         ),
     },
-    # most rows of a call that are stepped by whole layers; beyond, by parts. Not measured.
-    "layer_step.rows": {ANY: (Blocks({}, {"rows": 16}, 1),)},
+    # most rows of a call that are stepped by whole layers; beyond, by parts. bytes of a value of x.
+    # In bfloat16 on an H200 whole layers take 0.95 of the parts' time for 16 rows and 1.5 times it
+    # for 64. Cautious where nothing was measured: on other GPUs, and in float32, whose products of
+    # five rows and more take no tensor cores.
+    "layer_step.rows": {
+        "sm_90": (Blocks({"bytes": 4}, {"rows": 4}, 1), Blocks({}, {"rows": 16}, 1)),
+        ANY: (Blocks({}, {"rows": 4}, 1),),
+    },
     # complex states.
     "lti.recurrence": {ANY: (Blocks({}, {"states": 256}, 1),)},
     "lti.parameters": {ANY: (Blocks({}, {"states": 256}, 1),)},
     "lti.step": {ANY: (Blocks({}, {"states": 256}, 1),)},
+    # frames of a chunk, chunks of a program at a time, warps of the backward, and programs a
+    # multiprocessor at least (each makes its channel's tables).
+    "lti.chunks": {
+        ANY: (
+            Blocks({}, {"frames": 32, "rows": 64, "backward_warps": 4, "programs": 8}, 4, stages=2),
+        ),
+    },
     # most frames of a call that go through the recurrence; longer ones go through the FFT. Complex
     # states of a channel, and those of all rows and channels: the recurrence takes as long for few
     # as for many, until they fill the GPU. On sm_90 the longest call that was measured to be faster
@@ -187,6 +218,13 @@ TABLES: Final[Mapping[str, Table]] = {
             Blocks({"all_states": 327_680}, {"frames": 400}, 1),
             Blocks({}, {"frames": 64}, 1),
         ),
+    },
+    # rows x channels of a call, in proportion more with more than 16 states, up to which its rows
+    # are cut into pieces; how many pairs there shall be then; steps of a piece, and pieces of a
+    # row, at least. From the times of whole rows on an H200, not measured: 1,536 pairs cost five
+    # times as much a step and pair as 12,288.
+    "scan.pieces": {
+        ANY: (Blocks({}, {"most": 3072, "pairs": 32_768, "least": 256, "pieces": 4}, 1),),
     },
     # channels of 16 states (in proportion for others; as many warps more for every 32 states from
     # 64 on), and steps loaded at once, 4 or 8. states padded to a power of two, pairs of a sequence
@@ -328,7 +366,9 @@ def pick_blocks(kernel: str, device: torch.device, **sizes: int) -> Blocks:
         sizes: All that the table's rows ask for.
     """
     if kernel in _forced:
-        return _forced[kernel]
+        row, of = _forced[kernel]
+        if of.items() <= sizes.items():
+            return row
     rows = _rows(kernel, architecture(device))
     return next(row for row in rows if row.holds(sizes))
 
@@ -376,10 +416,11 @@ def _multiprocessors(device: torch.device) -> int:
 
 
 @contextlib.contextmanager
-def forced(kernel: str, row: Blocks) -> Iterator[None]:
-    """Take one row for all calls of a kernel meanwhile: tests and benches reach every row so."""
+def forced(kernel: str, row: Blocks, **of: int) -> Iterator[None]:
+    """Take one row for all calls of a kernel meanwhile, or for those of some sizes: tests, benches
+    and the search reach every row so."""
     before = dict(_forced)
-    _forced[kernel] = row
+    _forced[kernel] = row, of
     try:
         yield
     finally:

@@ -144,7 +144,14 @@ def _norm(shape: tuple[int, int], both: bool, device: str, small: bool) -> Call:
     return _run(both, norm, {"x": x.bfloat16(), "weight": weight, "residual": residual})
 
 
-def _lti(case: lti_cases.Case, mode: str | None, both: bool, device: str, small: bool) -> Call:
+def _lti(
+    case: lti_cases.Case,
+    mode: str | None,
+    both: bool,
+    device: str,
+    small: bool,
+    dtype: torch.dtype = torch.bfloat16,
+) -> Call:
     if small:
         case = replace(
             case, B=min(case.B, SMALL_ROWS), T=min(case.T, SMALL_STEPS), D=SMALL_CHANNELS
@@ -154,7 +161,7 @@ def _lti(case: lti_cases.Case, mode: str | None, both: bool, device: str, small:
     draw = torch.Generator(device).manual_seed(0)
     u = torch.randn(case.B, case.D, case.T, generator=draw, device=device)
     given = {
-        "u": u.bfloat16().transpose(1, 2),
+        "u": u.to(dtype).transpose(1, 2),
         **{name: getattr(drawn, name).to(device, torch.complex64) for name in ("A", "B", "C")},
         "delta": drawn.delta.to(device, torch.float32),
         "D": drawn.D.to(device, torch.float32),
@@ -352,8 +359,24 @@ def _systems() -> list[Problem]:
     ]
 
 
+def _chunks() -> list[Problem]:
+    takes = {"frames": (32, 64), "rows": (32, 64, 128), "backward_warps": (4, 8), "programs": (8,)}
+    return [
+        Problem(
+            kernel="lti.chunks",
+            name=f"{B}, {T}, {D}, N {2 * N}, {'both' if both else 'forward'}",
+            sizes={},
+            rows=_grid(takes, (4, 8), stages=(1, 2)),
+            make=partial(_lti, lti_cases.Case(B, T, D, N, state=False), "chunked", both),
+            bound=BOTH_BOUND,
+        )
+        for B, T, D, N in ((64, 400, 640, 16), (8, 2048, 1536, 32))
+        for both in (False, True)
+    ]
+
+
 def _modes() -> list[Problem]:
-    """At which length the FFT overtakes the recurrence: no frames go through the latter, or all."""
+    """At which length the FFT overtakes the recurrence, in float32: none or all of the frames."""
     all_frames = 1 << 20
     return [
         Problem(
@@ -361,7 +384,9 @@ def _modes() -> list[Problem]:
             name=f"{B}, {T}, {D}, N {2 * N}, {'both' if both else 'forward'}",
             sizes={"states": N, "all_states": B * D * N},
             rows=tuple(Blocks({}, {"frames": frames}, 1) for frames in (1, all_frames)),
-            make=partial(_lti, lti_cases.Case(B, T, D, N, state=False), None, both),
+            make=partial(
+                _lti, lti_cases.Case(B, T, D, N, state=False), None, both, dtype=torch.float32
+            ),
             bound=BOTH_BOUND,
         )
         for B, D, N, lengths in (
@@ -443,7 +468,7 @@ def _layers() -> list[Problem]:
     for case in layer_cases.BENCH:
         outputs = {"product out": case.W, "product x": case.R + 2 * case.N}
         for which, rows in tried[case.M].items():
-            sizes = {"rows": case.M}
+            sizes = {"rows": case.M, "bytes": 2, "inputs": case.W}
             if which in outputs:
                 sizes["outputs"] = outputs[which]
             found.append(
@@ -468,6 +493,7 @@ PROBLEMS: Final = tuple(
         *_convolutions(),
         *_turning(),
         *_systems(),
+        *_chunks(),
         *_modes(),
         *_layers(),
     ]

@@ -82,7 +82,7 @@ def search(
             found.append(tried)
             continue
         try:
-            with forced(problem.kernel, row):
+            with forced(problem.kernel, row, **_of(problem)):
                 got = tuple(x.detach().clone() for x in call())
                 want = got if want is None else want
                 error = max(_off(g, w) for g, w in zip(got, want, strict=True))
@@ -192,6 +192,12 @@ def _measured(
         return [Tried(shipped, reason=_line(failure))]
 
 
+def _of(problem: Problem) -> dict[str, int]:
+    """Which calls of the kernel take a row: a layer's step has two products, and only one of them
+    is searched."""
+    return {name: size for name, size in problem.sizes.items() if name == "outputs"}
+
+
 def _off(got: Tensor, want: Tensor) -> float:
     wide = torch.complex128 if want.is_complex() else torch.float64
     return timing.relative_difference(got.to(wide), want.to(wide))
@@ -237,7 +243,7 @@ def _compiled(i: int, row: Blocks, arch: int) -> Usage | str:
     The results lie in Triton's cache on disk, where the process that measures finds them.
     """
     try:
-        with compiling_for(arch), forced(PROBLEMS[i].kernel, row):
+        with compiling_for(arch), forced(PROBLEMS[i].kernel, row, **_of(PROBLEMS[i])):
             kernels = warmup(_small(i), workers=1).kernels
     except Exception as failure:
         return _line(failure)

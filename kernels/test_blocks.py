@@ -88,9 +88,31 @@ def test_a_row_found_by_search_leaves_other_calls_theirs(
     assert pick_blocks(kernel, HERE, **sizes)["channels"] == channels
 
 
+@pytest.mark.parametrize(
+    ("sizes", "outputs", "warps"),
+    [
+        ({"rows": 1, "bytes": 2, "inputs": 768}, 16, 8),
+        ({"rows": 2, "bytes": 2, "inputs": 768}, 8, 4),
+        ({"rows": 4, "bytes": 4, "inputs": 1024}, 8, 4),
+        ({"rows": 4, "bytes": 2, "inputs": 1025}, 4, 8),
+        ({"rows": 5, "bytes": 2, "inputs": 2048}, 32, 2),
+        ({"rows": 5, "bytes": 4, "inputs": 768}, 32, 4),
+    ],
+)
+def test_so_does_one_for_few_rows_of_a_layer(
+    monkeypatch: pytest.MonkeyPatch, sizes: dict[str, int], outputs: int, warps: int
+) -> None:
+    monkeypatch.setattr(blocks, "architecture", lambda device: "sm_90")
+    row = pick_blocks("layer_step.enter", HERE, **sizes)
+    assert (row["outputs"], row.warps) == (outputs, warps)
+
+
 def test_a_row_is_forced_for_a_while() -> None:
     row = Blocks({}, {"channels": 3}, 1, registers=64, stages=2)
     with forced("conv.forward", row):
         assert pick_blocks("conv.forward", HERE, time_contiguous=1, frames=1) is row
     assert row.settings == {"num_warps": 1, "maxnreg": 64, "num_stages": 2}
     assert pick_blocks("conv.forward", HERE, time_contiguous=1, frames=1) is not row
+    with forced("conv.forward", row, frames=1):
+        assert pick_blocks("conv.forward", HERE, time_contiguous=1, frames=1) is row
+        assert pick_blocks("conv.forward", HERE, time_contiguous=1, frames=2) is not row

@@ -12,6 +12,7 @@ from audiomamba.kernels.blocks import ANY, TABLES, Blocks, pick_blocks
 from audiomamba.kernels.candidates import PROBLEMS, Problem
 from audiomamba.kernels.candidates import _forward as results_of
 from audiomamba.kernels.dispatch import INTERPRETED
+from audiomamba.kernels.layer_step import cases as layer_cases
 from audiomamba.kernels.norm import norm
 from audiomamba.kernels.offline import Usage
 from audiomamba.kernels.search import as_source, best, search
@@ -45,6 +46,28 @@ def test_a_state_of_several_parts_is_compared_part_by_part() -> None:
         return y, (turns, key)
 
     assert torch.equal(torch.stack(results_of(op, {})), torch.eye(3))
+
+
+@pytest.mark.parametrize("which", ["out", "x"])
+def test_a_row_is_taken_by_the_product_that_is_searched_alone(
+    monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    problem = next(p for p in PROBLEMS if p.name.startswith("M3") and p.name.endswith(which))
+    case = next(c for c in layer_cases.BENCH if c.M == 3)
+    outputs = {"out": case.W, "x": case.R + 2 * case.N}
+    taken: dict[str, list[Blocks]] = {name: [] for name in outputs}
+
+    def call() -> tuple[Tensor, ...]:
+        for name, size in outputs.items():
+            row = pick_blocks("layer_step.product", HERE, rows=case.M, outputs=size)
+            taken[name].append(row)
+        return (torch.ones(4),)
+
+    shipped = pick_blocks(problem.kernel, HERE, **problem.sizes)
+    search(problem, shipped, call, lambda call: 1.0)
+    other = "x" if which == "out" else "out"
+    assert len(set(map(str, taken[which]))) == len(taken[which]) > 1
+    assert len(set(map(str, taken[other]))) == 1
 
 
 def fake(*rows: Blocks) -> Problem:

@@ -95,10 +95,17 @@ def _lti(device: str, dtype: torch.dtype, steps: int) -> dict[str, Call]:
         )  # fmt: skip
         _backward((y, state), (u, A, B, C, delta, skip, first))
 
+    def chunked() -> None:
+        y, _ = lti.lti(
+            u, A, B, C, delta, D=skip, initial_state=first, mode="chunked", implementation="gpu"
+        )
+        _backward((y,), (u, A, B, C, delta, skip, first))
+
     def step() -> None:
         lti.sampled_step_(u[:, 0].detach(), sampled, pool, _slots(device), implementation="gpu")
 
-    return {"recurrent": recurrent, "step": step}
+    calls: dict[str, Call] = {"recurrent": recurrent, "step": step}
+    return {**calls, "chunked": chunked} if dtype == torch.bfloat16 else calls
 
 
 def _mamba3(device: str, dtype: torch.dtype, steps: int) -> dict[str, Call]:

@@ -12,6 +12,8 @@ EXAMPLES = """examples:
   torchrun --nproc-per-node 8 -m audiomamba.cli.main train experiment=listen_en ...
   audiomamba train experiment=wave_digits train.budget_s=1800 train.out=runs/digits \\
       'data.manifests=[data/digits.jsonl]'
+  audiomamba train experiment=piece_language train.budget_s=1800 train.out=runs/language \\
+      'data.pieces=[books.npy]'
   audiomamba train --show experiment=miniature
 
 Overrides are Hydra's: KEY=VALUE, or GROUP=FILE for experiment, model, data and train. The run's
@@ -24,7 +26,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     command = commands.add_parser(
         "train",
         help="train a model",
-        description="Train a recogniser or a waveform model within a budget of time or steps.",
+        description="Train a recogniser, a waveform model or a language model within a budget of "
+        "time or steps.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

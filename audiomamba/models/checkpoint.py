@@ -1,16 +1,18 @@
 """Weights of a torch model to and from a checkpoint; checkpoint_files.py has the format."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from audiomamba.errors import ModelError
 from audiomamba.models.checkpoint_files import SCALE, read_weights
 
-__all__ = ["Storage", "load_weights", "quantize_rows", "save_weights"]
+__all__ = ["Storage", "fill", "load_weights", "quantize_rows", "save_weights"]
 
 Storage = Literal["float32", "bf16", "int8"]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,6 +50,21 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
         ModelError: no such file, or it is damaged.
     """
     return {name: torch.from_numpy(array) for name, array in read_weights(folder).items()}
+
+
+def fill(model: Module, folder: Path) -> Module:
+    """Give ``model`` the weights of a checkpoint; returns it, in evaluation mode.
+
+    Raises:
+        ModelError: no such file, it is damaged, or its weights are not those of the model.
+    """
+    try:
+        missing, unexpected = model.load_state_dict(load_weights(folder), strict=False)
+    except RuntimeError as error:  # a shape
+        raise ModelError(f"{folder}: {str(error).splitlines()[-1].strip()}") from None
+    if missing or unexpected:
+        raise ModelError(f"{folder}: weights missing {missing[:3]}, left over {unexpected[:3]}")
+    return model.eval()
 
 
 def _is_linear(name: str, tensor: Tensor) -> bool:

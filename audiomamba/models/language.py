@@ -31,9 +31,12 @@ class LanguageModel(nn.Module):
         self.embedding = nn.Embedding(config.vocabulary, config.stack.width)
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.stack = Stack(config.stack)
-        self.head = nn.Linear(config.stack.width, config.vocabulary, bias=False)
-        if config.tie_embeddings:
-            self.head.weight = self.embedding.weight
+        # Tied weights are one parameter under one name, in memory and in files.
+        self.head = (
+            None
+            if config.tie_embeddings
+            else nn.Linear(config.stack.width, config.vocabulary, bias=False)
+        )
 
     def init_state(
         self, batch: int, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32
@@ -41,11 +44,23 @@ class LanguageModel(nn.Module):
         """The state before the first token of ``batch`` streams."""
         return self.stack.init_state(batch, device=device, dtype=dtype)
 
-    def forward(self, tokens: Tensor, state: StackState | None = None) -> tuple[Tensor, StackState]:
-        """``tokens (B, T)`` to logits ``(B, T, vocabulary)`` and the state after them."""
-        y, state = self.stack(self.embedding(tokens), state)
-        return F.linear(y, self.head.weight), state
+    def forward(
+        self,
+        tokens: Tensor,
+        state: StackState | None = None,
+        *,
+        resets: Tensor | None = None,
+    ) -> tuple[Tensor, StackState]:
+        """``tokens (B, T)`` to logits ``(B, T, vocabulary)`` and the state after them.
+
+        ``resets (B, T)`` bool: where a new text starts inside a row; nothing before it is seen.
+        """
+        y, state = self.stack(self.embedding(tokens), state, resets=resets)
+        return self._logits(y), state
 
     def step_(self, tokens: Tensor, pool: StackState, slots: Tensor) -> Tensor:
         """``tokens (M, T)`` to logits ``(M, T, vocabulary)``; rows ``slots`` advance."""
-        return F.linear(self.stack.step_(self.embedding(tokens), pool, slots), self.head.weight)
+        return self._logits(self.stack.step_(self.embedding(tokens), pool, slots))
+
+    def _logits(self, y: Tensor) -> Tensor:
+        return F.linear(y, (self.embedding if self.head is None else self.head).weight)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from audiomamba.config import from_mapping
 from audiomamba.errors import ModelError
 from audiomamba.models.acoustic import AcousticModel, EngineName, load_acoustic
 from audiomamba.models.checkpoint_files import read_config
+from audiomamba.models.piece_language import load_piece_language
 from audiomamba.models.recognition import Recognition, Samples
 from audiomamba.models.transcriber_config import FACTOR, TranscriberConfig
 from audiomamba.text.events import Event, Final, Word
@@ -139,7 +141,9 @@ class Listener:
             ModelError: it is asked for, and the checkpoint has none.
         """
         if lm and self._fusion is None:
-            raise ModelError(f"{self.name}: has no language model; see audiomamba.text.fit_ngram")
+            raise ModelError(
+                f"{self.name}: has no language model; see audiomamba.training.language"
+            )
         return None if lm is False else self._fusion
 
     def decoder_config(self, **changes: Any) -> DecoderConfig:
@@ -265,4 +269,6 @@ def _fusion(folder: Path, spec: Any, pieces: int) -> Fusion | None:
     if spec is None:
         return None
     config = from_mapping(FusionConfig, spec, where="language_model")
-    return Fusion(folder / config.file, pieces, config.widths())
+    load = partial(load_piece_language, folder / config.neural, pieces) if config.neural else None
+    ngrams = folder / config.file if config.file else None
+    return Fusion(ngrams, pieces, config.widths(), load)

@@ -194,9 +194,9 @@ def load_published(folder: str | Path) -> LanguageModel:
     folder = Path(folder)
     model = LanguageModel(language_model_config(read_config(folder)))
     weights = rename_published(_read_weights(folder))
-    missing, unexpected = model.load_state_dict(weights, strict=False)
     if model.config.tie_embeddings:
-        missing = [name for name in missing if name != "head.weight"]
+        weights.pop("head.weight", None)  # some publish it twice
+    missing, unexpected = model.load_state_dict(weights, strict=False)
     if missing or unexpected:
         raise ModelError(f"{folder}: weights missing {missing[:3]}, left over {unexpected[:3]}")
     return model.eval()

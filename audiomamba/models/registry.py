@@ -50,7 +50,7 @@ def available() -> list[ModelInfo]:
 def describe(folder: Path) -> ModelInfo:
     """What a checkpoint folder says of itself."""
     config = read_config(folder)
-    size = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     figures = folder / "figures.json"
     return ModelInfo(
         name=folder.name,

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from audiomamba.config import from_mapping
 from audiomamba.errors import ModelError
-from audiomamba.models.checkpoint import load_weights
+from audiomamba.models.checkpoint import fill
 from audiomamba.models.checkpoint_files import read_config
 from audiomamba.models.transcriber import Transcriber, TranscriberState
 from audiomamba.models.transcriber_config import TranscriberConfig
@@ -30,10 +30,7 @@ def load_transcriber(folder: Path, *, device: str | torch.device = "cpu") -> Tra
     if config.get("kind") != "transcriber":
         raise ModelError(f"{folder}: wants a transcriber, got kind {config.get('kind')!r}")
     model = Transcriber(from_mapping(TranscriberConfig, config["model"]))
-    missing, unexpected = model.load_state_dict(load_weights(folder), strict=False)
-    if missing or unexpected:
-        raise ModelError(f"{folder}: weights missing {missing[:3]}, left over {unexpected[:3]}")
-    return model.to(device).eval()
+    return fill(model, folder).to(device)
 
 
 class TorchAcoustic:

@@ -112,9 +112,16 @@ class Transcriber(nn.Module):
         self, features: Tensor, state: TranscriberState
     ) -> tuple[Tensor, TranscriberState]:
         """The logits alone, ``(B, T, vocabulary)``: what recognition needs."""
-        x, subsampled = self._subsample(features, state.subsample)
-        y, stack = self.stack(x, state.stack)
-        return self.out(y), TranscriberState(subsampled, stack)
+        y, state = self.encode(features, state)
+        return self.out(y), state
+
+    def encode(
+        self, features: Tensor, state: TranscriberState | None = None
+    ) -> tuple[Tensor, TranscriberState]:
+        """What the last heads read, ``(B, T, width)``: their input, for heads trained apart."""
+        x, subsampled = self._subsample(features, None if state is None else state.subsample)
+        y, stack = self.stack(x, None if state is None else state.stack)
+        return y, TranscriberState(subsampled, stack)
 
     def step_(self, features: Tensor, pool: TranscriberState, slots: Tensor) -> Tensor:
         """Logits ``(M, T, vocabulary)`` of ``features (M, 4 T, bins)``; rows ``slots`` advance."""

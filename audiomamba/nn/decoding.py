@@ -1,4 +1,4 @@
-"""Time decoding beside a Transformer: ``python -m audiomamba.nn.decoding [--json] [--fused]``.
+"""Time decoding beside a Transformer: ``python -m audiomamba.nn.decoding [--json] [--parts]``.
 
 Two language models of random weights and about one size, in bfloat16, write 64 tokens after a
 prompt: stacks of ours, by the steps that serving takes, and a Transformer in plain PyTorch with a
@@ -13,8 +13,8 @@ prompt, so one time stands for all.
 
 Ratios are given for equal batches and, apart from them, for the largest batches that fit.
 
-``--fused`` adds Mamba with a few kernels a layer (``Stack.fused_step``) at the batches for which it
-is meant.
+``--parts`` adds Mamba part by part, without a few kernels a layer (``Stack.fused_step``), at the
+batches that take them.
 """
 
 import argparse
@@ -110,9 +110,9 @@ class Ours(nn.Module):
 
     attention = None
 
-    def __init__(self, dynamics: str, sizes: Sizes, *, fused: bool = False) -> None:
+    def __init__(self, dynamics: str, sizes: Sizes, *, fused: bool = True) -> None:
         super().__init__()
-        self.name = {"selective": "mamba", "ssd": "mamba-2"}[dynamics] + ("-fused" if fused else "")
+        self.name = {"selective": "mamba", "ssd": "mamba-2"}[dynamics] + ("" if fused else "-parts")
         states = sizes.states if dynamics == "selective" else sizes.states_ssd
         layer = LayerConfig(
             dynamics=dynamics,  # type: ignore[arg-type]
@@ -251,17 +251,17 @@ def measure(
     dtype: torch.dtype,
     out_of_time: Callable[[], bool] = lambda: False,
     *,
-    fused: bool = False,
+    parts: bool = False,
 ) -> Iterator[Measured]:
     """Measure all models at all batches and prompts, the largest that fit last.
 
-    ``fused`` adds Mamba with a few kernels a layer.
+    ``parts`` adds Mamba without a few kernels a layer.
     """
     makers: tuple[Callable[[], Any], ...] = (
         lambda: Ours("selective", sizes),
         lambda: Ours("ssd", sizes),
         lambda: Transformer(sizes),
-        *((lambda: Ours("selective", sizes, fused=True),) if fused else ()),
+        *((lambda: Ours("selective", sizes, fused=False),) if parts else ()),
     )
     models: list[Any] = []
     for make in makers:
@@ -276,8 +276,8 @@ def measure(
             for prompt in sizes.prompts if model.name == "transformer" else (None,):
                 most = _most_rows(model, prompt or 0, sizes, device, dtype)
                 for batch in (most,) if largest else sizes.batches:
-                    if model.name == "mamba-fused" and batch > most_rows(device):
-                        continue  # the same as without
+                    if model.name == "mamba-parts" and batch > most_rows(device, dtype):
+                        continue  # the same as mamba
                     if out_of_time():
                         return
                     yield _fitting(model, prompt, batch, most, largest, sizes, device)
@@ -415,7 +415,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m audiomamba.nn.decoding")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     parser.add_argument("--tiny", action="store_true", help="models that a test has time for")
-    parser.add_argument("--fused", action="store_true", help="Mamba also with few kernels a layer")
+    parser.add_argument("--parts", action="store_true", help="Mamba also part by part")
     parser.add_argument("--device", default="cuda", help="torch's name of it (%(default)s)")
     parser.add_argument("--budget-s", type=float, default=85, help="seconds (%(default)s)")
     given = parser.parse_args()
@@ -430,7 +430,7 @@ def main() -> None:
         return time.monotonic() - began > budget
 
     sizes = TINY if given.tiny else Sizes()
-    for measured in measure(sizes, device, dtype, late, fused=given.fused):
+    for measured in measure(sizes, device, dtype, late, parts=given.parts):
         found.append(measured)
         print(json.dumps(asdict(measured)) if given.json else _line(measured), flush=True)
     for ratio in ratios(found):

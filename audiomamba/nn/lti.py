@@ -70,10 +70,11 @@ class Lti(nn.Module):
 
     def step_(self, u: Tensor, z: Tensor, pool: Tensor, slots: Tensor) -> Tensor:
         """One frame of every row, ``u``, ``z (M, channels)``; rows ``slots`` advance in place."""
-        return sampled_step_(u, self._sampled(), pool, slots) * F.silu(z)
+        return sampled_step_(u, self.sampled(), pool, slots) * F.silu(z)
 
-    def _sampled(self) -> System:
-        """The sampled system; made anew where a parameter was written to or exchanged."""
+    def sampled(self) -> System:
+        """The sampled system as steps take it; made anew where a parameter was
+        written to or exchanged."""
         parameters = tuple(self.parameters())
         key = tuple((p.data_ptr(), p._version) for p in parameters)
         if self._kept is None or self._kept[0] != key:

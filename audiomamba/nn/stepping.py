@@ -6,9 +6,9 @@ weights, where it is installed: its layers' ``step`` and its fused norm, states 
 rows. The floor is what must move: the weights once, the states both ways. On a CPU: two layers,
 float32, beside the stack's way with chunks.
 
-``--fused`` has 1, 3, 16 and 64 rows of Mamba alone, and beside each the step with a few kernels a
-layer (``Stack.fused_step``), which is thus held to the other before it is timed: also with more
-rows than the table sends there, so that the table can be put right.
+``--fused`` has 1, 3, 16 and 64 rows of Mamba alone, and beside each the other way to step: part by
+part where ours takes a few kernels a layer (``Stack.fused_step``), and those where it has more rows
+than the table sends there, so that the table can be put right. One is held to the other first.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from audiomamba.kernels import timing
 from audiomamba.kernels.blocks import Blocks, forced
+from audiomamba.kernels.layer_step import most_rows
 from audiomamba.nn.config import LayerConfig, StackConfig
 from audiomamba.nn.mixer import Mixer
 from audiomamba.nn.ssd import SsdMixer
@@ -82,7 +83,8 @@ def _case(
 
     calls: dict[str, Callable[[], Tensor]] = {"ours": ours}
     if fused:
-        calls["fused"] = _fused(stack, x, slots)
+        is_fused = rows <= most_rows(x.device, dtype)
+        calls["parts" if is_fused else "fused"] = _other_way(stack, x, slots, fused=not is_fused)
     if device == "cpu":
         first = gather(stack.init_state(rows + 1), slots)
         calls["chunk"] = torch.no_grad()(lambda: stack(x, first)[0])
@@ -100,18 +102,18 @@ def _case(
     )
 
 
-def _fused(stack: Stack, x: Tensor, slots: Tensor) -> Callable[[], Tensor]:
-    """The same step with a few kernels a layer, on states of its own."""
+def _other_way(stack: Stack, x: Tensor, slots: Tensor, *, fused: bool) -> Callable[[], Tensor]:
+    """The same step with a few kernels a layer or without, on states of its own."""
     pool = stack.init_state(x.shape[0] + 1, device=x.device)
 
     @torch.no_grad()
     def call() -> Tensor:
-        stack.fused_step = True
+        stack.fused_step = fused
         try:
             with forced("layer_step.rows", ANY_ROWS):
                 return stack.step_(x, pool, slots)
         finally:
-            stack.fused_step = False
+            stack.fused_step = True
 
     return call
 
@@ -195,5 +197,5 @@ if __name__ == "__main__":
         "stack",
         cases,
         program="audiomamba.nn.stepping",
-        switches={"fused": "few rows of Mamba, beside the step with a few kernels a layer"},
+        switches={"fused": "few rows of Mamba, with a few kernels a layer and without"},
     )

@@ -3,7 +3,13 @@
 A hypothesis is a prefix of pieces. Its acoustic score is the log of the sum over all the ways the
 frames so far can be read as that prefix, those that end in a blank and those that end in its last
 piece apart (Hannun, Maas, Jurafsky and Ng, 2014, algorithm 1). It is ranked by that score, plus
-``weight`` times its log-probability in the language model, plus ``word_bonus`` for each word.
+``weight`` times its log-probability among n-grams, plus ``neural_weight`` times that of a neural
+language model, where there is one, plus ``word_bonus`` for each word and ``piece_bonus`` for each
+piece: models like few of them.
+
+The neural model is a state-space model too: what it knows of a hypothesis is a state of constant
+size, which goes on piece by piece and is copied where a hypothesis parts in two. So the whole
+utterance ranks the next word, at the cost of one step a new hypothesis.
 
 Frames that are surely blank add the same to every hypothesis, so they are passed over: the cost
 follows the speech, not the clock. Prefixes are a tree that is only as deep as the hypotheses still
@@ -18,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiomamba.errors import ConfigError
-from audiomamba.text.ngram import NgramModel
+from audiomamba.text.ngram import BOUNDARY, NgramModel
 from audiomamba.text.vocabulary import BLANK
 
-__all__ = ["BeamConfig", "BeamSearch", "Heard", "Search"]
+__all__ = ["BeamConfig", "BeamSearch", "Heard", "PieceLanguage", "Search"]
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.intp]
@@ -36,23 +42,29 @@ _CLEAR = float(np.log(0.5))
 class BeamConfig:
     """Width of the search and the weight of the language model."""
 
-    weight: float = 0.4  # of the language model's log-probabilities
-    word_bonus: float = 1.0  # for each word, against the model's liking for few
+    weight: float = 0.4  # of the log-probabilities of n-grams
+    neural_weight: float = 0.0  # of the log-probabilities of a neural model, where there is one
+    word_bonus: float = 1.0  # for each word, against the models' liking for few
+    piece_bonus: float = 0.0  # for each piece, likewise
     beam: int = 16  # hypotheses kept
     candidates: int = 16  # pieces tried in a frame
-    piece_margin: float = 7.0  # nats under the frame's best from which a piece is not tried
-    margin: float = 14.0  # nats under the best hypothesis from which an extension is dropped
+    piece_margin: float = 5.0  # nats under the frame's best from which a piece is not tried
+    margin: float = 6.0  # nats under the best hypothesis from which an extension is dropped
     blank: float = 0.95  # probability from which a frame is taken for blank
 
     def __post_init__(self) -> None:
         for name in ("beam", "candidates"):
             if not 1 <= getattr(self, name) <= 1024:
                 raise ConfigError(f"beam: {name} must be in 1..1024, got {getattr(self, name)}")
-        for name in ("weight", "piece_margin", "margin"):
+        for name in ("weight", "neural_weight", "piece_margin", "margin"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"beam: {name} must not be negative, got {getattr(self, name)}")
         if not 0 < self.blank <= 1:
             raise ConfigError(f"beam: blank must be in 0..1, got {self.blank}")
+
+    def bonus(self, starts: Floats) -> Floats:
+        """Of each piece, ``(V,)``; ``starts (V,)`` is 1 for those that begin a word."""
+        return self.word_bonus * starts + self.piece_bonus
 
 
 class Heard(NamedTuple):
@@ -63,6 +75,27 @@ class Heard(NamedTuple):
     last: int
     depth: int
     score: float
+
+
+class PieceLanguage(Protocol):
+    """A neural language model over the pieces: rows of states, a text each.
+
+    Attributes:
+        fingerprint: Tells it from other models.
+        native: Address of the model in the native engine; None where it runs elsewhere.
+    """
+
+    fingerprint: int
+    native: int | None
+
+    def init_state(self, rows: int) -> NDArray[np.float32]:
+        """States before the boundary that begins a sentence: ``(rows, floats)``."""
+
+    def next(self, pieces: Ids, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Log-probabilities ``(rows, V)`` of what follows ``pieces (rows,)``.
+
+        ``states (rows, floats)`` go on in place. A row comes out the same whatever is beside it.
+        """
 
 
 class Search(Protocol):
@@ -130,11 +163,18 @@ class BeamSearch:
         model: Scores pieces.
         starts: ``(V,)`` float64, 1 for pieces that begin a word.
         config: Widths and weights.
+        language: Scores them too.
     """
 
-    def __init__(self, model: NgramModel, starts: Floats, config: BeamConfig) -> None:
-        self._model = model
-        self._starts = starts
+    def __init__(
+        self,
+        model: NgramModel,
+        starts: Floats,
+        config: BeamConfig,
+        language: PieceLanguage | None = None,
+    ) -> None:
+        self._model, self._language = model, language
+        self._bonus = config.bonus(starts)
         self.config = config
         self.restart()
 
@@ -143,6 +183,10 @@ class BeamSearch:
         self.nodes = [self.root]
         self._set(np.zeros(1), np.full(1, NEVER), np.zeros(1), np.zeros(1, np.intp))
         self._contexts: Ids = np.array([self._model.start], np.intp)
+        self._said: list[int] = []  # pieces that led to the root, its own the last
+        if self._language is not None:
+            self._texts = self._language.init_state(1)
+            self._next = self._language.next(np.array([BOUNDARY]), self._texts)
 
     @property
     def empty(self) -> bool:
@@ -156,6 +200,14 @@ class BeamSearch:
     def path(self) -> list[Heard]:
         path = _path_to(self._best(), self.root)
         return [Heard(n.piece, n.first, n.last, n.depth, n.score) for n in path]
+
+    def hypotheses(self) -> list[tuple[list[int], float]]:
+        """Pieces of all hypotheses, from what was settled on, with their ranks; best first."""
+        ranks = self._totals() + self._fused
+        return [
+            ([node.piece for node in _path_to(self.nodes[i], self.root)], float(ranks[i]))
+            for i in np.argsort(-ranks, kind="stable").tolist()
+        ]
 
     def _best(self) -> Node:
         """The last piece of the best hypothesis, or the root."""
@@ -179,7 +231,10 @@ class BeamSearch:
         row, column = np.nonzero(before > top - self.config.margin)
         pieces = tried[column]
         scores, contexts = self._model.score(self._contexts[row], pieces)
-        added = self.config.weight * scores + self.config.word_bonus * self._starts[pieces]
+        scores = self.config.weight * scores
+        if self._language is not None:
+            scores = scores + self.config.neural_weight * self._next[row, pieces]
+        added = scores + self._bonus[pieces]
         ranked = np.concatenate([stay, before[row, column] + added])
         # Stable, so that equals never change places with another cut of the stream.
         order = np.argsort(-ranked, kind="stable")[: self.config.beam]
@@ -195,6 +250,7 @@ class BeamSearch:
         last = np.concatenate([self._last[kept], pieces])
         blank = np.concatenate([blank[kept], np.full(len(new), NEVER)])
         piece = np.concatenate([piece[kept], longer[row, column]])
+        self._go_on(kept, row, pieces)
         self.nodes = [self.nodes[i] for i in kept.tolist()] + nodes
         shift = float(np.logaddexp(blank, piece).max())  # else it sinks for ever
         self._set(np.maximum(blank - shift, NEVER), np.maximum(piece - shift, NEVER), fused, last)
@@ -216,10 +272,14 @@ class BeamSearch:
         kept = [i for i, tip in enumerate(self.nodes) if self._at(tip, depth) is wanted]
         self.nodes = [self.nodes[i] for i in kept]
         self._contexts = self._contexts[kept]
+        if self._language is not None:
+            self._texts, self._next = self._texts[kept], self._next[kept]
         self._set(self._blank[kept], self._piece[kept], self._fused[kept], self._last[kept])
 
     def settle(self, depth: int) -> None:
-        self.root = self._at(self._best(), depth)
+        root = self._at(self._best(), depth)
+        self._said += [node.piece for node in _path_to(root, self.root)]
+        self.root = root
         self.root.parent = None
 
     def state(self) -> dict[str, Any]:
@@ -237,6 +297,7 @@ class BeamSearch:
             "blank": self._blank.tolist(),
             "piece": self._piece.tolist(),
             "fused": self._fused.tolist(),
+            "said": list(self._said),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -248,6 +309,36 @@ class BeamSearch:
         self._contexts = np.array(state["contexts"], np.intp)
         blank, piece, fused = (np.array(state[k], float) for k in ("blank", "piece", "fused"))
         self._set(blank, piece, fused, np.array([tip.piece for tip in self.nodes], np.intp))
+        self._said = [int(piece) for piece in state["said"]]
+        self._read_again()
+
+    def _go_on(self, kept: Ids, row: Ids, pieces: Ids) -> None:
+        """Let the language model read on: ``kept`` stay, ``row`` go on with ``pieces``."""
+        if self._language is None:
+            return
+        texts, after = self._texts[row], self._next[:0]
+        if len(pieces):
+            after = self._language.next(pieces, texts)
+        self._texts = np.concatenate([self._texts[kept], texts])
+        self._next = np.concatenate([self._next[kept], after])
+
+    def _read_again(self) -> None:
+        """Let the language model read all hypotheses from the start of the utterance.
+
+        So its states, the largest part of a search, need not be saved.
+        """
+        if self._language is None:
+            return
+        shared = self._language.init_state(1)
+        for piece in [BOUNDARY, *self._said]:
+            self._next = self._language.next(np.array([piece]), shared)
+        texts, after = np.repeat(shared, len(self.nodes), 0), []
+        for i, tip in enumerate(self.nodes):
+            following = self._next
+            for node in _path_to(tip, self.root):
+                following = self._language.next(np.array([node.piece]), texts[i : i + 1])
+            after.append(following)
+        self._texts, self._next = texts, np.concatenate(after)
 
     def _at(self, node: Node, depth: int) -> Node:
         """The node of that depth on the way to ``node``; nearer the root there is none."""
@@ -286,11 +377,17 @@ class BeamSearch:
     def _mark(self, log_probs: Floats, frame: int) -> None:
         """Note on the last pieces that they are heard in this frame, where they clearly are.
 
-        After a blank it is not they that are heard, but the same piece anew.
+        After a blank it is not they that are heard, but the same piece anew. Where a better
+        hypothesis has gone on from a piece, that one knows when it was heard.
         """
-        for node, over in zip(self.nodes, self._blank > self._piece, strict=True):
+        ranks = self._totals() + self._fused
+        for i, node in enumerate(self.nodes):
             score = float(log_probs[node.piece])
+            over = self._blank[i] > self._piece[i]
             if node is self.root or over or score < _CLEAR:
+                continue
+            better = np.flatnonzero(ranks > ranks[i]).tolist()
+            if any(self._at(self.nodes[j], node.depth) is node for j in better):
                 continue
             if node.score < _CLEAR:  # it was a guess until now
                 node.first = frame

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiomamba.errors import StateError
-from audiomamba.text.beam import BeamConfig, Heard
+from audiomamba.text.beam import BeamConfig, Heard, PieceLanguage
 from audiomamba.text.ctc import check_shape
 from audiomamba.text.events import Event, Reason, SpeechEnd
 from audiomamba.text.native_beam import make_search
@@ -35,6 +35,7 @@ class BeamDecoder:
         config: Times, endpoints.
         model: Language model over the same pieces.
         beam: Width of the search and weight of the language model.
+        language: A neural one beside it.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class BeamDecoder:
         config: DecoderConfig,
         model: NgramModel,
         beam: BeamConfig,
+        language: PieceLanguage | None = None,
     ) -> None:
         self.config = config
-        self._vocabulary, self._model = vocabulary, model
+        self._vocabulary = vocabulary
+        self._models = [model.fingerprint] + ([language.fingerprint] if language else [])
         starts = [float(piece.startswith(WORD_START)) for piece in vocabulary.pieces]
-        self._search = make_search(model, np.array(starts), beam)
+        self._search = make_search(model, np.array(starts), beam, language)
         self._blank = float(np.log(beam.blank))
         self._utterances = Utterances(config)
         self._undecided = round(UNDECIDED_S / config.frame_s)
@@ -93,7 +96,7 @@ class BeamDecoder:
 
     def state(self) -> dict[str, Any]:
         return {
-            "model": self._model.fingerprint,
+            "models": self._models,
             "beam": self._search.state(),
             "frame": self._frame,
             "heard": self._heard,
@@ -108,8 +111,8 @@ class BeamDecoder:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        if state.get("model") != self._model.fingerprint:
-            raise StateError("decoder: the state is of a stream without this language model")
+        if state.get("models") != self._models:
+            raise StateError("decoder: the state is of a stream with other language models")
         self._search.load(state["beam"])
         self._frame, self._heard = int(state["frame"]), int(state["heard"])
         self._stepped, self._checked = int(state["stepped"]), int(state["checked"])

@@ -7,7 +7,7 @@ import numpy as np
 
 from audiomamba.errors import StateError
 from audiomamba.kernels import native
-from audiomamba.text.beam import BeamConfig, BeamSearch, Floats, Heard, Search
+from audiomamba.text.beam import BeamConfig, BeamSearch, Floats, Heard, PieceLanguage, Search
 from audiomamba.text.ngram import NgramModel
 
 __all__ = ["NativeSearch", "make_search"]
@@ -22,27 +22,37 @@ class NativeSearch:
         model: Scores pieces; its columns are read where they are.
         starts: ``(V,)`` float64, 1 for pieces that begin a word.
         config: Widths and weights.
+        language: Scores them too; it must run on the native engine.
 
     Raises:
         BackendError: the native engine was not built.
         StateError: by ``load``, of a state that no search was in.
     """
 
-    def __init__(self, model: NgramModel, starts: Floats, config: BeamConfig) -> None:
+    def __init__(
+        self,
+        model: NgramModel,
+        starts: Floats,
+        config: BeamConfig,
+        language: PieceLanguage | None = None,
+    ) -> None:
         self._library = native.library()
-        self._model = model  # kept: its memory is read
+        self._model, self._language = model, language  # kept: their memory is read
         self._vocabulary = model.vocabulary
         widths = native.BeamWidths(
             config.weight,
-            config.word_bonus,
+            config.neural_weight,
             config.piece_margin,
             config.margin,
             config.beam,
             config.candidates,
         )
-        starts = np.ascontiguousarray(starts, np.float64)
+        bonus = np.ascontiguousarray(config.bonus(starts), np.float64)
         self._beam = self._library.am_beam_new(
-            ctypes.byref(model.columns), ctypes.byref(widths), starts.ctypes.data
+            ctypes.byref(model.columns),
+            language.native if language is not None else None,
+            ctypes.byref(widths),
+            bonus.ctypes.data,
         )
 
     def __del__(self) -> None:
@@ -108,6 +118,7 @@ class NativeSearch:
             "blank": [tip.blank for tip in hypotheses],
             "piece": [tip.piece for tip in hypotheses],
             "fused": [tip.fused for tip in hypotheses],
+            "said": self._said(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -128,16 +139,30 @@ class NativeSearch:
             tips[i] = native.Hypothesis(int(node), int(context), *map(float, scores))
         if not tip_count:
             raise StateError("search: the state has no hypothesis")
-        self._library.am_beam_load(self._beam, nodes, parents, count, tips, tip_count)
+        if not all(map(self._knows, state["said"])):
+            raise StateError("search: what the state has said is none of the pieces")
+        said = (ctypes.c_int * len(state["said"]))(*map(int, state["said"]))
+        self._library.am_beam_load(
+            self._beam, nodes, parents, count, tips, tip_count, said, len(said)
+        )
+
+    def _said(self) -> list[int]:
+        room = self._library.am_beam_said(self._beam, None, 0)
+        said = (ctypes.c_int * room)()
+        self._library.am_beam_said(self._beam, said, room)
+        return list(said)
 
     def _knows(self, piece: int) -> bool:
         return 0 <= piece < self._vocabulary
 
 
-def make_search(model: NgramModel, starts: Floats, config: BeamConfig) -> Search:
+def make_search(
+    model: NgramModel, starts: Floats, config: BeamConfig, language: PieceLanguage | None = None
+) -> Search:
     """The search of one stream; in Python, many times slower, where the native engine is not."""
-    kind = NativeSearch if native.why_not() is None else BeamSearch
-    return kind(model, starts, config)
+    elsewhere = language is not None and language.native is None
+    kind = BeamSearch if elsewhere or native.why_not() is not None else NativeSearch
+    return kind(model, starts, config, language)
 
 
 def _heard(node: native.Heard) -> Heard:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from audiomamba.errors import ModelError
 from audiomamba.kernels import native
 
-__all__ = ["BOUNDARY", "Coded", "Column", "NgramModel", "Trie"]
+__all__ = ["BOUNDARY", "Coded", "Column", "NgramModel", "Trie", "alike"]
 
 BOUNDARY = 0
 MAGIC = b"ammgram1"
@@ -294,6 +294,22 @@ class _Levels:
         values: Floats = np.linspace(self.low, self.high, LEVELS, dtype=np.float32)
         # Of its own: else the whole file's bytes would stay.
         return Coded(np.frombuffer(packed, np.uint8).copy(), values)
+
+
+def alike(vocabulary: int) -> NgramModel:
+    """The model to which any piece is as likely as another, for a search that ranks by others."""
+    children = np.zeros(vocabulary + 1, np.uint16)
+    children[0] = vocabulary
+    return NgramModel(
+        Trie(
+            vocabulary=vocabulary,
+            order=1,
+            pieces=np.arange(vocabulary, dtype=np.uint16),
+            children=children,
+            log_probs=np.full(vocabulary, -np.log(vocabulary), np.float32),
+            backoffs=np.zeros(vocabulary, np.float32),
+        )
+    )
 
 
 def _coded(column: Column) -> tuple[int | None, int]:

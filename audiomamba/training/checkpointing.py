@@ -100,6 +100,7 @@ def save_export(
     write_shards(fresh, "model", {name: _stored(name, t) for name, t in weights.items()})
     write_config(fresh, description)
     for name, contents in files.items():
+        (fresh / name).parent.mkdir(exist_ok=True)  # a model inside the model
         (fresh / name).write_bytes(contents)
     shutil.rmtree(export, ignore_errors=True)
     os.replace(fresh, export)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from audiomamba.config import from_mapping, to_mapping
 from audiomamba.errors import ConfigError
-from audiomamba.models.registry import DEFAULT, SHIPPED
 from audiomamba.models.transcriber import Transcriber, TranscriberConfig
 from audiomamba.text.vocabulary import Vocabulary
 from audiomamba.training.augment import AugmentConfig, Augmenter, noise_bank, room_bank
@@ -17,14 +18,20 @@ from audiomamba.training.checkpointing import Progress
 from audiomamba.training.clips import read_clips
 from audiomamba.training.config import EvaluationConfig, TrainConfig
 from audiomamba.training.corpus import Corpus
+from audiomamba.training.delayed.config import DelayedExperiment
+from audiomamba.training.delayed.run import prepare_delayed
 from audiomamba.training.evaluation import Evaluator
+from audiomamba.training.language.config import LanguageExperiment
+from audiomamba.training.language.run import prepare_language
 from audiomamba.training.loop import Run
+from audiomamba.training.objective import Objective
 from audiomamba.training.parallel import Parallel
+from audiomamba.training.tokenizers import load_tokenizer
 from audiomamba.training.transcription import Transcription
 from audiomamba.training.wave.config import WaveExperiment
 from audiomamba.training.wave.run import train_wave
 
-__all__ = ["DataConfig", "ExperimentConfig", "compose", "train"]
+__all__ = ["DataConfig", "Experiment", "ExperimentConfig", "compose", "make_batches", "train"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -48,7 +55,10 @@ class ExperimentConfig:
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1))
 
 
-def compose(overrides: Sequence[str]) -> ExperimentConfig | WaveExperiment:
+Experiment = ExperimentConfig | WaveExperiment | LanguageExperiment | DelayedExperiment
+
+
+def compose(overrides: Sequence[str]) -> Experiment:
     """Compose conf/training.yaml with Hydra overrides such as ``experiment=miniature``.
 
     The dataclasses' defaults are the schema, so files hold the differences alone and an unknown key
@@ -80,13 +90,15 @@ def compose(overrides: Sequence[str]) -> ExperimentConfig | WaveExperiment:
     return from_mapping(SCHEMAS[values["kind"]], values)
 
 
-SCHEMAS: dict[str, type[ExperimentConfig] | type[WaveExperiment]] = {
+SCHEMAS: dict[str, type[Experiment]] = {
     "transcriber": ExperimentConfig,
     "wave": WaveExperiment,
+    "language": LanguageExperiment,
+    "delayed": DelayedExperiment,
 }
 
 
-def train(config: ExperimentConfig | WaveExperiment, *, started: float | None = None) -> Progress:
+def train(config: Experiment, *, started: float | None = None) -> Progress:
     """Build everything ``config`` names and train.
 
     Args:
@@ -94,7 +106,8 @@ def train(config: ExperimentConfig | WaveExperiment, *, started: float | None = 
         started: ``time.monotonic()`` at the start of the command, from where the budget counts.
 
     Raises:
-        ConfigError: the vocabulary's size is not the model's, or the output would be overwritten.
+        ConfigError: the vocabulary's size is not the model's, there is nothing to train on, or the
+            output would be overwritten.
         AudioError: a corpus or a manifest cannot be read.
     """
     started = time.monotonic() if started is None else started
@@ -102,35 +115,47 @@ def train(config: ExperimentConfig | WaveExperiment, *, started: float | None = 
         return train_wave(config, started=started)[0]
     parallel = Parallel.from_environment(config.train.device)
     try:
-        tokenizer = Path(config.train.tokenizer or SHIPPED / DEFAULT / "tokenizer.model")
-        vocabulary = Vocabulary.load(tokenizer)
-        if len(vocabulary) != config.model.vocabulary:
-            raise ConfigError(
-                f"model.vocabulary is {config.model.vocabulary}, {tokenizer} has {len(vocabulary)}"
-            )
-        config.train.tokenizer = str(tokenizer)
-        objective = Transcription(
-            _model(config, parallel),
-            _batches(config, vocabulary, parallel),
-            config.train,
-            parallel,
-            evaluator=_evaluator(config.train.evaluation, vocabulary, config.model, parallel),
-        )
+        objective = _prepare(config, parallel)
         recipe = to_mapping(config)
         return Run(objective, config.train, parallel, started=started, recipe=recipe).run()
     finally:
         parallel.close()
 
 
-def _model(config: ExperimentConfig, parallel: Parallel) -> Transcriber:
-    import torch
+def _prepare(
+    config: ExperimentConfig | LanguageExperiment | DelayedExperiment, parallel: Parallel
+) -> Objective:
+    """Model, batches, loss and measure of an experiment."""
+    if isinstance(config, LanguageExperiment):
+        return prepare_language(config, parallel)
+    if isinstance(config, DelayedExperiment):
+        return prepare_delayed(config, parallel)
+    tokenizer, vocabulary = load_tokenizer(config.train.tokenizer, config.model.vocabulary)
+    config.train.tokenizer = str(tokenizer)
+    return Transcription(
+        _model(config, parallel),
+        make_batches(config, vocabulary, parallel.device, world=parallel.world),
+        config.train,
+        parallel,
+        evaluator=_evaluator(config.train.evaluation, vocabulary, config.model, parallel),
+    )
 
+
+def _model(config: ExperimentConfig, parallel: Parallel) -> Transcriber:
     torch.manual_seed(config.train.seed)
     return Transcriber(config.model).to(parallel.device)
 
 
-def _batches(config: ExperimentConfig, vocabulary: Vocabulary, parallel: Parallel) -> Batches:
-    data, device = config.data, parallel.device
+def make_batches(
+    config: ExperimentConfig, vocabulary: Vocabulary, device: torch.device, *, world: int = 1
+) -> Batches:
+    """The batches of an experiment, shared by ``world`` processes.
+
+    Raises:
+        ConfigError: it names no speech.
+        AudioError: a corpus cannot be read.
+    """
+    data = config.data
     parts = [Part(Corpus(folder), False) for folder in data.synthetic]
     parts += [Part(Corpus(folder), True) for folder in data.real]
     if not parts:
@@ -141,7 +166,7 @@ def _batches(config: ExperimentConfig, vocabulary: Vocabulary, parallel: Paralle
         data.batches,
         Augmenter(room_bank(noise), noise_bank(noise), data.augment, device=device),
         seed=config.train.seed,
-        world=parallel.world,
+        world=world,
     )
 
 

@@ -35,7 +35,7 @@ class Inheritance:
 
         Raises:
             ModelError: there is a checkpoint, and its config.json cannot be read.
-            OSError: its language model cannot.
+            OSError: its language models cannot.
         """
         beside = [folder, folder.parent / "export"] if folder is not None else []
         for found in beside:
@@ -43,7 +43,10 @@ class Inheritance:
                 description = read_config(found)
                 names = [TOKENIZER]
                 if (language_model := description.get("language_model")) is not None:
-                    names.append(language_model["file"])
+                    if ngrams := language_model.get("file"):
+                        names.append(ngrams)
+                    if neural := language_model.get("neural"):
+                        names += [f"{neural}/{file.name}" for file in (found / neural).iterdir()]
                 return cls(description, {name: (found / name).read_bytes() for name in names})
         return cls()
 

@@ -125,9 +125,10 @@ class Run:
                     self._save()
             self._evaluate()
             self._save()
+        heard = f", {self.progress.audio_s / 3600:.2f} h of audio" if self.progress.audio_s else ""
         self._say(
-            f"done: step {self.progress.step}, {self.progress.audio_s / 3600:.2f} h of audio "
-            f"in {self._clock.elapsed_s():.0f} s, {self.out}/export"
+            f"done: step {self.progress.step}{heard} in {self._clock.elapsed_s():.0f} s, "
+            f"{self.out}/export"
         )
         return self.progress
 

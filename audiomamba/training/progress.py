@@ -48,9 +48,9 @@ class Meter:
             f"norm {norm:.2f}",
             f"lr {lr:.2e}",
             f"{1000 * took / self._steps:.1f} ms",
-            f"{audio_s / 3600:.1f} h",
-            f"{self._audio_s / took:.0f}x",
         ]
+        if audio_s:
+            parts += [f"{audio_s / 3600:.1f} h", f"{self._audio_s / took:.0f}x"]
         if lost:
             parts.append(f"lost {round(lost * self._steps)}")
         if self._device.type == "cuda":

@@ -73,11 +73,18 @@ def release(
     for old in out.glob("model*"):
         old.unlink()
     save_weights(out, weights, storage=storage)
-    for file in source.iterdir():
-        if file.is_file() and not file.name.startswith("model"):
-            shutil.copyfile(file, out / file.name)
-    for file in out.iterdir():
+    for file in source.rglob("*"):
+        beside = out / file.relative_to(source)
+        if file.is_file() and not (file.parent == source and file.name.startswith("model")):
+            beside.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, beside)
+    for file in _files(out):
         file.chmod(0o644)
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files, those of a language model in a folder of its own too."""
+    return [file for file in folder.rglob("*") if file.is_file()]
 
 
 def _mixed(
@@ -110,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.source, given.out, storage=given.storage, blank_penalty=given.blank_penalty,
         other=given.average, share=given.share,
     )  # fmt: skip
-    size = sum(file.stat().st_size for file in given.out.iterdir())
+    size = sum(file.stat().st_size for file in _files(given.out))
     print(f"{given.out}: {size / 1e6:.1f} MB")
 
 

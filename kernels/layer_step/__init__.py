@@ -10,12 +10,15 @@ from torch import Tensor
 
 from audiomamba.errors import BackendError, ShapeError
 from audiomamba.kernels.blocks import pick_blocks
-from audiomamba.kernels.dispatch import INTERPRETED, pick
+from audiomamba.kernels.dispatch import pick
 
 __all__ = ["MAX_ROWS", "LayerWeights", "layer_step_", "most_rows", "supports"]
 
 MAX_ROWS: Final = 64  # that a program can hold; the table names fewer
 DTYPES: Final = (torch.float32, torch.bfloat16)
+# Where models step whole layers. On a CPU Triton's interpreter could, in a quarter of a second a
+# layer, so only tests add it.
+DEVICES: Final = ("cuda",)
 
 
 class LayerWeights(NamedTuple):
@@ -89,9 +92,9 @@ def layer_step_(
     return out, stream
 
 
-def most_rows(device: torch.device) -> int:
+def most_rows(device: torch.device, dtype: torch.dtype) -> int:
     """Rows of a call up to which one layer's step is to be taken here and not part by part."""
-    return pick_blocks("layer_step.rows", device)["rows"]
+    return pick_blocks("layer_step.rows", device, bytes=dtype.itemsize)["rows"]
 
 
 def supports(x: Tensor, weights: LayerWeights) -> bool:
@@ -100,11 +103,11 @@ def supports(x: Tensor, weights: LayerWeights) -> bool:
     No under ``torch.compile``: a compiler fuses the parts in its own way.
     """
     return (
-        (x.is_cuda or INTERPRETED)
+        x.device.type in DEVICES
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled(x.device.type)
         and x.dtype in DTYPES
-        and 0 < x.shape[0] <= most_rows(x.device)
+        and 0 < x.shape[0] <= most_rows(x.device, x.dtype)
         and all(w.dtype == x.dtype for w in _projections(weights))
     )
 

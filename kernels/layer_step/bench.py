@@ -53,7 +53,10 @@ def _ours(given: Inputs) -> Tensor:
 
 
 def _in_launches(launches: int, given: Inputs) -> Tensor:
-    row = pick_blocks("layer_step.enter", given.x.device, rows=given.x.shape[0])
+    rows, width = given.x.shape
+    row = pick_blocks(
+        "layer_step.enter", given.x.device, rows=rows, bytes=given.x.element_size(), inputs=width
+    )
     takes = {**row.takes, "split": SPLIT[launches]}
     with forced("layer_step.enter", replace(row, takes=takes)):
         return _ours(given)

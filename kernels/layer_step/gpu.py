@@ -274,7 +274,7 @@ def step_(
         return torch.empty_like(x), stream
     u, z, y = (x.new_empty((rows, channels)) for _ in range(3))
     x, slots = x if x.stride(1) == 1 else x.contiguous(), slots.contiguous()
-    row = pick_blocks("layer_step.enter", x.device, rows=rows)
+    row = pick_blocks("layer_step.enter", x.device, rows=rows, bytes=x.element_size(), inputs=width)
     is_split = bool(row["split"])
     shape = _product(row, rows, channels, width)
     tiles = triton.cdiv(channels, shape["BN"])

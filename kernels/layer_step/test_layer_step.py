@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from audiomamba.errors import BackendError, ShapeError
-from audiomamba.kernels import dispatch
+from audiomamba.kernels import blocks, dispatch
 from audiomamba.kernels.blocks import Blocks, forced
 from audiomamba.kernels.launching import launch
 from audiomamba.kernels.layer_step import MAX_ROWS, layer_step_, most_rows, supports
@@ -309,9 +309,9 @@ def test_it_is_meant_for_few_rows_of_narrow_layers_on_a_gpu(
 ) -> None:
     from audiomamba.kernels import layer_step
 
-    monkeypatch.setattr(layer_step, "INTERPRETED", True)
+    monkeypatch.setattr(layer_step, "DEVICES", ("cpu",))
     given = inputs(Case()).to("cpu", torch.bfloat16)
-    most = most_rows(given.x.device)
+    most = most_rows(given.x.device, torch.bfloat16)
     assert 1 <= most <= MAX_ROWS
     assert supports(given.x, given.weights)
     assert supports(given.x[:1].expand(most, -1), given.weights)
@@ -323,5 +323,21 @@ def test_it_is_meant_for_few_rows_of_narrow_layers_on_a_gpu(
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     assert not supports(given.x, given.weights)
     monkeypatch.undo()
-    monkeypatch.setattr(layer_step, "INTERPRETED", False)
     assert not supports(given.x, given.weights)
+
+
+@pytest.mark.parametrize(
+    ("arch", "dtype", "most"),
+    [
+        ("sm_90", torch.bfloat16, 16),
+        ("sm_90", torch.float32, 4),
+        ("sm_86", torch.bfloat16, 4),
+        ("sm_86", torch.float32, 4),
+    ],
+    ids=str,
+)
+def test_what_was_not_measured_is_left_to_the_parts_from_five_rows_on(
+    monkeypatch: pytest.MonkeyPatch, arch: str, dtype: torch.dtype, most: int
+) -> None:
+    monkeypatch.setattr(blocks, "architecture", lambda device: arch)
+    assert most_rows(torch.device("cuda"), dtype) == most

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from audiomamba.kernels.blocks import pick_blocks
 from audiomamba.kernels.launching import launch
-from audiomamba.kernels.lti import by_chunks, by_fft
+from audiomamba.kernels.lti import by_chunks, by_fft, chunks
 from audiomamba.kernels.lti.discretize import System, tables
-from audiomamba.kernels.lti.op import empty_like_layout, recurrence, recurrence_step_
+from audiomamba.kernels.lti.op import chunked, empty_like_layout, recurrence, recurrence_step_
 
 __all__ = [
     "backward",
@@ -322,10 +322,16 @@ def lti(
     u: Tensor, system: System, initial_state: Tensor | None, resets: Tensor | None, mode: str | None
 ) -> tuple[Tensor, Tensor]:
     """See ``audiomamba.kernels.lti.lti``."""
-    if mode is None:
+    products = chunks.supports(u, system.b.shape[1], resets)
+    if mode is None and products and u.shape[1] >= chunks.LEAST_FRAMES:
+        mode = "chunked"
+    elif mode is None:
         mode = "recurrent" if resets is not None or _recurrent(u, system) else "conv"
     if mode == "conv":
         return by_fft.lti(u, system, initial_state)
+    if mode == "chunked" and products:
+        y, state, _ = chunked(u, *tables(system), initial_state)
+        return y, state
     if mode == "chunked":
         return by_chunks.lti(u, system, initial_state, resets)
     y, state = recurrence(u, *tables(system), initial_state, resets, "gpu")

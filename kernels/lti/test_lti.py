@@ -48,15 +48,24 @@ def cast(given: Arguments, device: str, dtype: torch.dtype) -> Arguments:
 
 
 def run(
-    case: Case, given: Arguments, place: Place, dtype: torch.dtype, mode: str | None
+    case: Case,
+    given: Arguments,
+    place: Place,
+    dtype: torch.dtype,
+    mode: str | None,
+    *,
+    of_state: bool = True,
 ) -> list[Tensor | None]:
-    """Return both results and the gradients of all seven tensors."""
+    """Return both results and the gradients of all seven tensors, from the state's as well."""
     given = cast(given, place.device, dtype)
     leaves = [None if v is None else v.requires_grad_() for v in given[:7]]
     y, state = lti(
         *given[:5], **given.options(case, mode=mode, implementation=place.implementation)
     )
-    torch.autograd.backward([y, state], [given.dy, given.dstate])
+    if of_state:
+        torch.autograd.backward([y, state], [given.dy, given.dstate])
+    else:
+        y.backward(given.dy)
     return [y.detach(), state.detach(), *(None if v is None else v.grad for v in leaves)]
 
 
@@ -165,6 +174,66 @@ def test_half_precision_costs_one_rounding(
     place: Place, mode: str | None, dtype: torch.dtype
 ) -> None:
     check(Case(2, 20 if place.interpreted else 300, 6, 4), place, dtype, mode)
+
+
+CHUNKS = Blocks({}, {"frames": 16, "rows": 16, "backward_warps": 4, "programs": 8}, 4, stages=1)
+
+
+@pytest.mark.parametrize("place", PLACES[2:])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(1, 1, 1, 1),
+        Case(2, 45, 2, 5, "bilinear", layout="channels"),
+        Case(1, 64, 3, 17, skip=False, layout="strided"),
+        Case(2, 300, 1, 3),  # two blocks
+        Case(5, 513, 1, 3, state=False),  # a frame into the third block; rows of two programs
+    ],
+    ids=str,
+)
+def test_products_of_chunks_are_the_definition(place: Place, case: Case) -> None:
+    """Gradients of parameters and states stay in float32, so they are held closer than outputs."""
+    given = arguments(case)
+    given = given._replace(u=given.u.bfloat16().double(), dy=given.dy.bfloat16().double())
+    want = run(case, given, Place("reference", "cpu"), torch.float64, None, of_state=False)
+    with forced("lti.chunks", CHUNKS):
+        got = run(case, given, place, torch.bfloat16, "chunked", of_state=False)
+    looser = 2 if place.interpreted else 1  # it cuts to bfloat16 where a GPU rounds
+    for name, g, w in zip(NAMES, got, want, strict=True):
+        if g is None or w is None:
+            assert g is w is None
+        elif name in ("y", "du"):
+            assert_near(g, w, looser * BOUNDS[torch.bfloat16][0], name)
+        else:
+            assert_near(g, w, 1e-6 if name == "state" else looser * 5e-5, name)
+
+
+def test_chunks_are_for_bfloat16_without_resets_and_few_states() -> None:
+    pytest.importorskip("triton")
+    from audiomamba.kernels.lti import chunks
+
+    u = torch.zeros(1, 40, 2, dtype=torch.bfloat16)
+    assert chunks.supports(u, chunks.MOST_STATES, None)
+    assert not chunks.supports(u, chunks.MOST_STATES + 1, None)
+    assert not chunks.supports(u.float(), 4, None)
+    assert not chunks.supports(u, 4, torch.zeros(1, 40, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("place", PLACES[2:])
+def test_chunks_go_on_from_steps_and_steps_from_chunks(place: Place) -> None:
+    case = Case(2, 50, 3, 4)
+    given = cast(arguments(case), place.device, torch.bfloat16)
+    options = given.options(case, implementation=place.implementation)
+    whole, last = lti(*given[:5], **{**options, "mode": "recurrent"})
+    parts = []
+    with forced("lti.chunks", CHUNKS):
+        for lo, hi, mode in ((0, 3, "recurrent"), (3, 40, "chunked"), (40, 50, "recurrent")):
+            y, options["initial_state"] = lti(
+                given.u[:, lo:hi], *given[1:5], **{**options, "mode": mode}
+            )
+            parts.append(y)
+    assert_near(torch.cat(parts, 1), whole, 5e-3)
+    assert_near(options["initial_state"], last, 1e-6)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -404,6 +473,15 @@ def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, ro
             test_steps_are_the_whole_and_touch_their_slots_alone(
                 place, torch.float32, torch.float32
             )
+            return
+        if kernel == "lti.chunks":
+            case = Case(1, 70, 1, 17) if place.interpreted else Case(9, 3000, 130, 32)
+            given = cast(arguments(case), place.device, torch.bfloat16)
+            options = given.options(case, implementation=place.implementation)
+            got = lti(*given[:5], **options, mode="chunked")
+            want = lti(*given[:5], **options, mode="recurrent")
+            assert_near(got[0], want[0], 5e-3)
+            assert_near(got[1], want[1], 2e-6)  # each is within 1e-6 of the definition
             return
         case = Case(2, 13, 3, 5, resets=True) if place.interpreted else Case(2, 90, 130, 16)
         check(case, place, torch.float32, "recurrent")

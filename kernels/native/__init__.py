@@ -28,6 +28,7 @@ __all__ = [
     "ConvGradients",
     "Heard",
     "Hypothesis",
+    "Language",
     "Lti",
     "LtiGradients",
     "Ngrams",
@@ -108,6 +109,18 @@ class Wave(ctypes.Structure):
     ]
 
 
+class Language(ctypes.Structure):
+    """``am_language`` of src/audiomamba.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int) for name in ("width", "vocabulary", "blocks")),
+        ("eps", ctypes.c_float),
+        ("int8", ctypes.c_int),
+        *((name, _FLOATS) for name in ("embedding", "norm")),
+        ("block", ctypes.POINTER(Block)),
+    ]
+
+
 class Sampling(ctypes.Structure):
     """``am_sampling`` of src/audiomamba.h."""
 
@@ -131,9 +144,11 @@ class BeamWidths(ctypes.Structure):
     """``am_beam_config`` of src/audiomamba.h."""
 
     _fields_ = [
-        *((name, ctypes.c_double) for name in ("weight", "word_bonus", "piece_margin", "margin")),
+        *((name, ctypes.c_double) for name in (
+            "weight", "neural_weight", "piece_margin", "margin",
+        )),
         *((name, ctypes.c_int) for name in ("beam", "candidates")),
-    ]
+    ]  # fmt: skip
 
 
 class Heard(ctypes.Structure):
@@ -225,6 +240,16 @@ def _typed(lib: ctypes.CDLL) -> ctypes.CDLL:
         *[ctypes.c_void_p] * 4,
     ]
     lib.am_wave_draw.restype = None
+    lib.am_language_new.argtypes = [ctypes.POINTER(Language)]
+    lib.am_language_new.restype = ctypes.c_void_p
+    lib.am_language_next.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+    ]
+    lib.am_language_next.restype = None
     _type_sequences(lib)
     _type_beam(lib)
     return lib
@@ -256,6 +281,7 @@ def _type_beam(lib: ctypes.CDLL) -> None:
     lib.am_ngrams_link.restype = None
     lib.am_beam_new.argtypes = [
         ctypes.POINTER(Ngrams),
+        ctypes.c_void_p,
         ctypes.POINTER(BeamWidths),
         ctypes.c_void_p,
     ]
@@ -272,7 +298,11 @@ def _type_beam(lib: ctypes.CDLL) -> None:
         "keep_only": ([ctypes.c_int], None),
         "settle": ([ctypes.c_int], None),
         "save": ([heard, ints, ctypes.c_int, hypotheses, ints], ctypes.c_int),
-        "load": ([heard, ints, ctypes.c_int, hypotheses, ctypes.c_int], None),
+        "said": ([ints, ctypes.c_int], ctypes.c_int),
+        "load": (
+            [heard, ints, ctypes.c_int, hypotheses, ctypes.c_int, ints, ctypes.c_int],
+            None,
+        ),
     }
     for name, (arguments, result) in signatures.items():
         function = getattr(lib, f"am_beam_{name}")

@@ -41,6 +41,7 @@ TINY: Final = (
     Case(T=13, D=2, N=2, cu_seqlens=(0, 5, 5, 13), extras=False),
     Case(T=13, D=1, N=2, cu_seqlens=(0, 0, 12, 13), reverse=True),
     Case(B=2, T=0, D=3, N=2),
+    Case(T=131, D=2, N=2, reverse=True),  # checkpoints, and tiles of two lengths, from a ragged end
 )
 ODD: Final = (
     Case(B=2, T=1, D=24, N=16),

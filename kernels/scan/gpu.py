@@ -1,4 +1,11 @@
-"""The selective scan on a GPU: memory, grid and block sizes for the kernels of ``registers``."""
+"""The selective scan on a GPU: memory, grid and block sizes for the kernels of ``registers``,
+``pieces`` and ``frames``.
+
+Few rows of few channels do not fill a GPU, however long they are. Such rows are cut into pieces: a
+first run finds the state that each piece alone leaves, a second, short one what each begins with
+(the recurrence is linear, so a piece's decay is exp(A times the sum of its step sizes)), and then
+pieces go through the same kernels as rows do, side by side. The backward does so from the end.
+"""
 
 from typing import Any
 
@@ -8,13 +15,19 @@ from torch import Tensor
 
 from audiomamba.kernels.blocks import pick_blocks
 from audiomamba.kernels.launching import launch
+from audiomamba.kernels.scan.frames import step_kernel
 from audiomamba.kernels.scan.op import (
     CHECKPOINT_STEPS,
     empty_checkpoints,
     empty_gradients,
     state_rows,
 )
-from audiomamba.kernels.scan.registers import backward_kernel, forward_kernel, step_kernel
+from audiomamba.kernels.scan.pieces import carry_kernel, ends_kernel
+from audiomamba.kernels.scan.registers import (
+    LONGEST_TILE,
+    backward_kernel,
+    forward_kernel,
+)
 
 __all__ = ["backward", "forward", "step_"]
 
@@ -37,9 +50,15 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output, the last states and the states kept for ``backward``."""
     rows, steps, channels = u.shape
-    sequences = state_rows(u, cu_seqlens)
+    piece = _piece(u, A, resets, cu_seqlens)
+    pieces = max(1, triton.cdiv(steps, piece))
+    sequences = state_rows(u, cu_seqlens) * pieces
     out = torch.empty_like(u)
     state = u.new_empty((sequences, *A.shape), dtype=torch.float32)
+    if pieces > 1:
+        initial_state = _starts(
+            u, delta, A, B, None, delta_bias, initial_state, piece, softplus, reverse, False
+        )
     checkpoints = empty_checkpoints(u, A, cu_seqlens, save)
     if sequences and channels:
         grid, shape, settings = _plan(u, A, B, sequences, cu_seqlens, "scan.forward")
@@ -62,6 +81,7 @@ def forward(
                 state,
                 checkpoints if save else None,
                 steps,
+                piece,
                 channels,
                 *shape,
                 *u.stride(),
@@ -75,6 +95,8 @@ def forward(
                 REVERSE=reverse,
                 **settings,
             )
+    if pieces > 1:
+        state = _of_piece(state, pieces, 0 if reverse else -1).contiguous()
     return out, state, checkpoints
 
 
@@ -102,9 +124,15 @@ def backward(
     two runs agree bitwise.
     """
     rows, steps, channels = u.shape
-    sequences = state_rows(u, cu_seqlens)
+    piece = _piece(u, A, resets, cu_seqlens)
+    pieces = max(1, triton.cdiv(steps, piece))
+    sequences = state_rows(u, cu_seqlens) * pieces
     if dout is None:
         dout = torch.zeros_like(u)
+    if pieces > 1:
+        dstate = _starts(
+            dout, delta, A, C, z, delta_bias, dstate, piece, softplus, not reverse, True
+        )
     du, ddelta, dz, dh0 = empty_gradients(u, delta, z, initial_state)
     grid, shape, settings = _plan(u, A, B, sequences, cu_seqlens, "scan.backward")
     _, tiles_per_group = shape
@@ -143,6 +171,7 @@ def backward(
                 None if initial_state is None else state0,
                 scratch,
                 steps,
+                piece,
                 channels,
                 B.shape[2],
                 *shape,
@@ -162,7 +191,7 @@ def backward(
                 **settings,
             )
     if initial_state is not None:
-        dh0.copy_(state0)
+        dh0.copy_(_of_piece(state0, pieces, -1 if reverse else 0))
     return (
         du,
         ddelta,
@@ -270,11 +299,100 @@ def _plan(
         "TILE": tile,
         "CK": CHECKPOINT_STEPS,
         "WHOLE_D": per_group % BD == 0,
-        "WHOLE_T": cu_seqlens is None and steps % tile == 0,
+        "WHOLE_T": cu_seqlens is None and steps % LONGEST_TILE.value == 0,
         **row.settings,
         "num_warps": warps,
     }
     return (B.shape[2] * tiles_per_group, sequences), (per_group, tiles_per_group), settings
+
+
+def _of_piece(states: Tensor, pieces: int, number: int) -> Tensor:
+    """Of every row that of one of its pieces."""
+    of_rows: Tensor = states.unflatten(0, (-1, pieces))
+    return of_rows[:, number]
+
+
+def _piece(u: Tensor, A: Tensor, resets: Tensor | None, cu_seqlens: Tensor | None) -> int:
+    """Steps of a piece; all where rows are not cut."""
+    rows, steps, channels = u.shape
+    row = pick_blocks("scan.pieces", u.device)
+    least = row["least"]
+    pairs: int = rows * channels * max(1, triton.next_power_of_2(A.shape[1]) // 16)
+    if resets is not None or cu_seqlens is not None or not 0 < pairs <= row["most"]:
+        return max(steps, 1)
+    pieces = min(-(-row["pairs"] // pairs), steps // least)
+    if pieces < row["pieces"]:
+        return max(steps, 1)
+    # Whole numbers of checkpoints, so that they lie as those of a row that is not cut.
+    return -(-steps // (pieces * CHECKPOINT_STEPS)) * CHECKPOINT_STEPS
+
+
+def _starts(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    first: Tensor | None,
+    piece: int,
+    softplus: bool,
+    reverse: bool,
+    adjoint: bool,
+) -> Tensor:
+    """What every piece of every row begins with, ``(rows x pieces, D, N)``: its state, or
+    (``adjoint``) the gradient of the state after it."""
+    rows, steps, channels = x.shape
+    pieces = triton.cdiv(steps, piece)
+    grid, shape, settings = _plan(x, A, B, rows * pieces, None, "scan.forward")
+    local = x.new_empty((rows * pieces, *A.shape), dtype=torch.float32)
+    starts = torch.empty_like(local)
+    total = x.new_empty((rows * pieces, channels), dtype=torch.float32)
+    A = A.contiguous()
+    with torch.cuda.device_of(x):
+        launch(
+            ends_kernel,
+            grid,
+            x,
+            delta,
+            A,
+            B,
+            z,
+            _dense(delta_bias),
+            local,
+            total,
+            steps,
+            piece,
+            channels,
+            *shape,
+            *x.stride(),
+            *delta.stride(),
+            *_strides(z, 3),
+            *B.stride(),
+            SOFTPLUS=softplus,
+            REVERSE=reverse,
+            ADJOINT=adjoint,
+            **settings,
+        )
+        NP = triton.next_power_of_2(A.shape[1])
+        BD = max(1, 256 // NP)
+        launch(
+            carry_kernel,
+            (triton.cdiv(channels, BD), rows),
+            local,
+            total,
+            A,
+            _dense(first),
+            starts,
+            pieces,
+            channels,
+            N=A.shape[1],
+            NP=NP,
+            BD=BD,
+            REVERSE=reverse,
+            num_warps=1,
+        )
+    return starts
 
 
 def _dense(x: Tensor | None) -> Tensor | None:

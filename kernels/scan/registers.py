@@ -11,19 +11,37 @@ Prefixes: p_ pointer to a tensor, q_ pointer to this program's part of it, i_ in
 import triton
 import triton.language as tl
 
-__all__ = ["backward_kernel", "forward_kernel", "step_kernel"]
+__all__ = [
+    "LOG2E",
+    "LONGEST_TILE",
+    "advance",
+    "backward_kernel",
+    "decay_of",
+    "forward_kernel",
+    "load_row",
+    "load_tile",
+    "place_of",
+    "sequence_of",
+    "sigmoid",
+    "split_tile",
+    "step_size",
+    "step_sizes",
+    "tile_at",
+    "tiles_of",
+]
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
+LONGEST_TILE = tl.constexpr(8)
 
 
 @triton.jit
-def _sigmoid(x):
+def sigmoid(x):
     return 1.0 / (1.0 + tl.math.exp2(-x * LOG2E))
 
 
 @triton.jit
-def _step_size(x, SOFTPLUS: tl.constexpr):
+def step_size(x, SOFTPLUS: tl.constexpr):
     if SOFTPLUS:
         # log1p(e) as log(1 + e) plus what the rounding of 1 + e lost: the step sizes of a trained
         # model are around 1e-3, where log(1 + e) alone would keep 4 digits.
@@ -42,7 +60,7 @@ def _split4(x, BD: tl.constexpr):
 
 
 @triton.jit
-def _split(x, BD: tl.constexpr, TILE: tl.constexpr, REVERSE: tl.constexpr):
+def split_tile(x, BD: tl.constexpr, TILE: tl.constexpr, REVERSE: tl.constexpr):
     """(BD, TILE) -> TILE of (BD,), in the order of the recurrence."""
     if TILE == 4:
         xs = _split4(x, BD)
@@ -63,7 +81,7 @@ def _join4(x0, x1, x2, x3, BD: tl.constexpr):
 
 @triton.jit
 def _join(xs, BD: tl.constexpr, TILE: tl.constexpr, REVERSE: tl.constexpr):
-    """The inverse of ``_split``."""
+    """The inverse of ``split_tile``."""
     if REVERSE:
         xs = xs[::-1]
     if TILE == 4:
@@ -76,7 +94,7 @@ def _join(xs, BD: tl.constexpr, TILE: tl.constexpr, REVERSE: tl.constexpr):
 
 
 @triton.jit
-def _load_tile(q, t0, s_t, ok, MASKED: tl.constexpr):
+def load_tile(q, t0, s_t, ok, MASKED: tl.constexpr):
     q += t0.to(tl.int64) * s_t
     x = tl.load(q, mask=ok, other=0.0) if MASKED else tl.load(q)
     return x.to(tl.float32)
@@ -92,7 +110,7 @@ def _store_tile(q, t0, s_t, x, ok, MASKED: tl.constexpr):
 
 
 @triton.jit
-def _load_row(row, t):
+def load_row(row, t):
     """One step of B or C, (NP,) float32, zero past their ends."""
     q, s_t, end, n_ok, WHOLE = row
     q += t.to(tl.int64) * s_t
@@ -111,7 +129,7 @@ def _keep(h, reset, t):
 
 
 @triton.jit
-def _decay(x, EXACT: tl.constexpr):
+def decay_of(x, EXACT: tl.constexpr):
     """2^x, to the rounding of float32 where ``EXACT``.
 
     Just below 1 a GPU's instruction seems to err to one side, which adds up at every step that a
@@ -127,12 +145,12 @@ def _decay(x, EXACT: tl.constexpr):
 
 
 @triton.jit
-def _advance(h, A2, dt, x, b, EXACT: tl.constexpr):
-    return h * _decay(A2 * dt[:, None], EXACT) + x[:, None] * b[None, :]
+def advance(h, A2, dt, x, b, EXACT: tl.constexpr):
+    return h * decay_of(A2 * dt[:, None], EXACT) + x[:, None] * b[None, :]
 
 
 @triton.jit
-def _place(i_tile, BD: tl.constexpr, per_group, tiles_per_group):
+def place_of(i_tile, BD: tl.constexpr, per_group, tiles_per_group):
     """The group, the channels (BD,) and which of them exist, of a program."""
     i_g = i_tile // tiles_per_group
     o = (i_tile % tiles_per_group) * BD + tl.arange(0, BD)
@@ -140,23 +158,36 @@ def _place(i_tile, BD: tl.constexpr, per_group, tiles_per_group):
 
 
 @triton.jit
-def _sequence(p_ends, i_row, T, CK: tl.constexpr):
-    """Row of the batch, first and last time, and first checkpoint of sequence ``i_row``."""
+def sequence_of(p_ends, i_row, T, piece, CK: tl.constexpr):
+    """Row of the batch, first and last time, and first checkpoint of sequence ``i_row``, or of
+    piece ``i_row`` of the rows that are cut into pieces of so many steps."""
     if p_ends is not None:
         start = tl.load(p_ends + i_row).to(tl.int32)
         end = tl.load(p_ends + i_row + 1).to(tl.int32)
         i_b = i_row * 0
         check = (start // CK + i_row).to(tl.int64)
     else:
-        start = i_row * 0
-        end = start + T
-        i_b = i_row
-        check = i_row.to(tl.int64) * tl.cdiv(T, CK)
+        pieces = tl.maximum(tl.cdiv(T, piece), 1)
+        i_b = i_row // pieces
+        start = (i_row % pieces) * piece
+        end = tl.minimum(start + piece, T)
+        check = i_b.to(tl.int64) * tl.cdiv(T, CK) + start // CK
     return i_b.to(tl.int64), start, end, check
 
 
 @triton.jit
-def _tile_at(i, start, end, tiles, TILE: tl.constexpr, REVERSE: tl.constexpr):
+def tiles_of(start, end, TILE: tl.constexpr, REVERSE: tl.constexpr):
+    """How many tiles there are. Backwards in time the first may be past the end as a whole: else
+    kernels with tiles of another length would have their checkpoints at other times."""
+    if REVERSE:
+        tiles = tl.cdiv(end - start, LONGEST_TILE) * (LONGEST_TILE // TILE)
+    else:
+        tiles = tl.cdiv(end - start, TILE)
+    return tiles
+
+
+@triton.jit
+def tile_at(i, start, end, tiles, TILE: tl.constexpr, REVERSE: tl.constexpr):
     """First time of the tile that is number ``i`` in the order of the recurrence."""
     if REVERSE:
         i = tiles - 1 - i
@@ -164,12 +195,12 @@ def _tile_at(i, start, end, tiles, TILE: tl.constexpr, REVERSE: tl.constexpr):
 
 
 @triton.jit
-def _sizes(q_dt, t0, s_t, bias, ok, SOFTPLUS: tl.constexpr, MASKED: tl.constexpr):
+def step_sizes(q_dt, t0, s_t, bias, ok, SOFTPLUS: tl.constexpr, MASKED: tl.constexpr):
     """Step sizes of a tile, before and after softplus; 0, which changes no state, past its ends."""
-    raw = _load_tile(q_dt, t0, s_t, ok, MASKED)
+    raw = load_tile(q_dt, t0, s_t, ok, MASKED)
     if bias is not None:
         raw += bias
-    dt = _step_size(raw, SOFTPLUS)
+    dt = step_size(raw, SOFTPLUS)
     if MASKED:
         dt = tl.where(ok, dt, 0.0)
     return raw, dt
@@ -178,15 +209,15 @@ def _sizes(q_dt, t0, s_t, bias, ok, SOFTPLUS: tl.constexpr, MASKED: tl.constexpr
 @triton.jit
 def forward_kernel(
     p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_h0, p_resets, p_ends, p_out, p_h, p_check,
-    T, D, per_group, tiles_per_group,
+    T, piece, D, per_group, tiles_per_group,
     s_ub, s_ut, s_ud, s_dtb, s_dtt, s_dtd, s_zb, s_zt, s_zd, s_ob, s_ot, s_od,
     s_Bb, s_Bt, s_Bg, s_Bn, s_Cb, s_Ct, s_Cg, s_Cn, s_rb, s_rt,
     N: tl.constexpr, NP: tl.constexpr, BD: tl.constexpr, TILE: tl.constexpr, CK: tl.constexpr,
     SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, WHOLE_D: tl.constexpr, WHOLE_T: tl.constexpr,
 ):  # fmt: skip
-    i_g, d, d_ok = _place(tl.program_id(0), BD, per_group, tiles_per_group)
+    i_g, d, d_ok = place_of(tl.program_id(0), BD, per_group, tiles_per_group)
     i_row = tl.program_id(1)
-    i_b, start, end, check = _sequence(p_ends, i_row, T, CK)
+    i_b, start, end, check = sequence_of(p_ends, i_row, T, piece, CK)
     WHOLE_N: tl.constexpr = N == NP
     MASKED: tl.constexpr = not (WHOLE_D and WHOLE_T)
     EXACT: tl.constexpr = p_u.dtype.element_ty == tl.float32
@@ -218,30 +249,30 @@ def forward_kernel(
     if p_resets is not None:
         reset = (p_resets + i_b * s_rb, s_rt, end)
 
-    tiles = tl.cdiv(end - start, TILE)
+    tiles = tiles_of(start, end, TILE, REVERSE)
     for i in range(0, tiles):
         if p_check is not None:
             if i % (CK // TILE) == 0:
                 q_check = p_check + (check + i // (CK // TILE)) * D * N + o_DN
                 tl.store(q_check, h, mask=ok_DN)
-        t0 = _tile_at(i, start, end, tiles, TILE, REVERSE)
+        t0 = tile_at(i, start, end, tiles, TILE, REVERSE)
         ok = d_ok[:, None] & (t0 + tt < end)
-        _, dt = _sizes(q_dt, t0, s_dtt, bias, ok, SOFTPLUS, MASKED)
-        u = _load_tile(q_u, t0, s_ut, ok, MASKED)
+        _, dt = step_sizes(q_dt, t0, s_dtt, bias, ok, SOFTPLUS, MASKED)
+        u = load_tile(q_u, t0, s_ut, ok, MASKED)
         if p_z is not None:
-            z = _load_tile(q_z, t0, s_zt, ok, MASKED)
-        dts = _split(dt, BD, TILE, REVERSE)
-        xs = _split(dt * u, BD, TILE, REVERSE)
+            z = load_tile(q_z, t0, s_zt, ok, MASKED)
+        dts = split_tile(dt, BD, TILE, REVERSE)
+        xs = split_tile(dt * u, BD, TILE, REVERSE)
         ys = ()
         for j in tl.static_range(TILE):
             t = t0 + (TILE - 1 - j if REVERSE else j)
-            h = _advance(_keep(h, reset, t), A2, dts[j], xs[j], _load_row(row_B, t), EXACT)
-            ys = ys + (tl.sum(h * _load_row(row_C, t)[None, :], axis=1),)
+            h = advance(_keep(h, reset, t), A2, dts[j], xs[j], load_row(row_B, t), EXACT)
+            ys = ys + (tl.sum(h * load_row(row_C, t)[None, :], axis=1),)
         y = _join(ys, BD, TILE, REVERSE)
         if p_D is not None:
             y += u * skip
         if p_z is not None:
-            y *= z * _sigmoid(z)
+            y *= z * sigmoid(z)
         _store_tile(q_out, t0, s_ot, y, ok, MASKED)
     tl.store(p_h + i_row.to(tl.int64) * D * N + o_DN, h, mask=ok_DN)
 
@@ -250,7 +281,7 @@ def forward_kernel(
 def backward_kernel(
     p_dout, p_dh, p_check, p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_resets, p_ends,
     p_du, p_ddt, p_dz, p_dA, p_dB, p_dC, p_dD, p_dbias, p_dh0, p_scratch,
-    T, D, G, per_group, tiles_per_group, num_rows,
+    T, piece, D, G, per_group, tiles_per_group, num_rows,
     s_gb, s_gt, s_gd, s_ub, s_ut, s_ud, s_dtb, s_dtt, s_dtd, s_zb, s_zt, s_zd,
     s_dub, s_dut, s_dud, s_ddtb, s_ddtt, s_ddtd, s_dzb, s_dzt, s_dzd,
     s_Bb, s_Bt, s_Bg, s_Bn, s_Cb, s_Ct, s_Cg, s_Cn, s_rb, s_rt,
@@ -258,9 +289,9 @@ def backward_kernel(
     SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, WHOLE_D: tl.constexpr, WHOLE_T: tl.constexpr,
 ):  # fmt: skip
     i_tile = tl.program_id(0)
-    i_g, d, d_ok = _place(i_tile, BD, per_group, tiles_per_group)
+    i_g, d, d_ok = place_of(i_tile, BD, per_group, tiles_per_group)
     i_row = tl.program_id(1)
-    i_b, start, end, check = _sequence(p_ends, i_row, T, CK)
+    i_b, start, end, check = sequence_of(p_ends, i_row, T, piece, CK)
     WHOLE_N: tl.constexpr = N == NP
     MASKED: tl.constexpr = not (WHOLE_D and WHOLE_T)
     EXACT: tl.constexpr = p_u.dtype.element_ty == tl.float32
@@ -306,7 +337,7 @@ def backward_kernel(
     i_program = i_tile.to(tl.int64) * tl.num_programs(1) + i_row
     q_s = p_scratch + i_program * NB * BD * NP + tl.arange(0, BD)[:, None] * NP + n[None, :]
 
-    tiles = tl.cdiv(end - start, TILE)
+    tiles = tiles_of(start, end, TILE, REVERSE)
     chunks = tl.cdiv(tiles, NB)
     for i_chunk in range(0, chunks):
         i_c = chunks - 1 - i_chunk
@@ -316,40 +347,40 @@ def backward_kernel(
         tl.debug_barrier()
         for i in range(0, count - 1):
             tl.store(q_s + i * BD * NP, h)
-            t0 = _tile_at(first + i, start, end, tiles, TILE, REVERSE)
+            t0 = tile_at(first + i, start, end, tiles, TILE, REVERSE)
             ok = d_ok[:, None] & (t0 + tt < end)
-            _, dt = _sizes(q_dt, t0, s_dtt, bias, ok, SOFTPLUS, MASKED)
-            u = _load_tile(q_u, t0, s_ut, ok, MASKED)
-            dts = _split(dt, BD, TILE, REVERSE)
-            xs = _split(dt * u, BD, TILE, REVERSE)
+            _, dt = step_sizes(q_dt, t0, s_dtt, bias, ok, SOFTPLUS, MASKED)
+            u = load_tile(q_u, t0, s_ut, ok, MASKED)
+            dts = split_tile(dt, BD, TILE, REVERSE)
+            xs = split_tile(dt * u, BD, TILE, REVERSE)
             for j in tl.static_range(TILE):
                 t = t0 + (TILE - 1 - j if REVERSE else j)
-                h = _advance(_keep(h, reset, t), A2, dts[j], xs[j], _load_row(row_B, t), EXACT)
+                h = advance(_keep(h, reset, t), A2, dts[j], xs[j], load_row(row_B, t), EXACT)
         tl.store(q_s + (count - 1) * BD * NP, h)
         tl.debug_barrier()
         for i_back in range(0, count):
             i_s = count - 1 - i_back
-            t0 = _tile_at(first + i_s, start, end, tiles, TILE, REVERSE)
+            t0 = tile_at(first + i_s, start, end, tiles, TILE, REVERSE)
             ok = d_ok[:, None] & (t0 + tt < end)
             h = tl.load(q_s + i_s * BD * NP)
-            raw, dt = _sizes(q_dt, t0, s_dtt, bias, ok, SOFTPLUS, MASKED)
-            u = _load_tile(q_u, t0, s_ut, ok, MASKED)
-            dout = _load_tile(q_g, t0, s_gt, ok, MASKED)
+            raw, dt = step_sizes(q_dt, t0, s_dtt, bias, ok, SOFTPLUS, MASKED)
+            u = load_tile(q_u, t0, s_ut, ok, MASKED)
+            dout = load_tile(q_g, t0, s_gt, ok, MASKED)
             dy = dout
             if p_z is not None:
-                z = _load_tile(q_z, t0, s_zt, ok, MASKED)
-                gate = _sigmoid(z)
+                z = load_tile(q_z, t0, s_zt, ok, MASKED)
+                gate = sigmoid(z)
                 dy = dout * z * gate
-            dts = _split(dt, BD, TILE, REVERSE)
-            xs = _split(dt * u, BD, TILE, REVERSE)
-            dys = _split(dy, BD, TILE, REVERSE)
+            dts = split_tile(dt, BD, TILE, REVERSE)
+            xs = split_tile(dt * u, BD, TILE, REVERSE)
+            dys = split_tile(dy, BD, TILE, REVERSE)
             befores = ()
             hs = ()
             for j in tl.static_range(TILE):
                 t = t0 + (TILE - 1 - j if REVERSE else j)
                 h = _keep(h, reset, t)
                 befores = befores + (h,)
-                h = _advance(h, A2, dts[j], xs[j], _load_row(row_B, t), EXACT)
+                h = advance(h, A2, dts[j], xs[j], load_row(row_B, t), EXACT)
                 hs = hs + (h,)
             # One step back each: g becomes the gradient of the state before step t.
             ys = ()
@@ -360,8 +391,8 @@ def backward_kernel(
                 dt1 = dts[TILE - 1 - k][:, None]
                 dy1 = dys[TILE - 1 - k][:, None]
                 h1 = hs[TILE - 1 - k]
-                b = _load_row(row_B, t)[None, :]
-                c = _load_row(row_C, t)[None, :]
+                b = load_row(row_B, t)[None, :]
+                c = load_row(row_C, t)[None, :]
                 g += dy1 * c
                 dC = tl.sum(dy1 * h1, axis=0)
                 dB = tl.sum(g * xs[TILE - 1 - k][:, None], axis=0)
@@ -375,7 +406,7 @@ def backward_kernel(
                 dxs = (tl.sum(g * b, axis=1),) + dxs
                 if p_z is not None:
                     ys = (tl.sum(h1 * c, axis=1),) + ys
-                g *= _decay(A2 * dt1, EXACT)
+                g *= decay_of(A2 * dt1, EXACT)
                 w = g * befores[TILE - 1 - k]
                 dA += w * dt1
                 das = (tl.sum(w * A2, axis=1),) + das
@@ -383,7 +414,7 @@ def backward_kernel(
             dx = _join(dxs, BD, TILE, REVERSE)
             ddt = _join(das, BD, TILE, REVERSE) * LN2 + dx * u
             if SOFTPLUS:
-                ddt *= _sigmoid(raw)
+                ddt *= sigmoid(raw)
             if MASKED:
                 ddt = tl.where(ok, ddt, 0.0)
             du = dx * dt
@@ -407,74 +438,3 @@ def backward_kernel(
         tl.store(p_dD + i_row.to(tl.int64) * D + d, tl.sum(dskip, axis=1), mask=d_ok)
     if p_bias is not None:
         tl.store(p_dbias + i_row.to(tl.int64) * D + d, tl.sum(dbias, axis=1), mask=d_ok)
-
-
-@triton.jit
-def _frame(q_dt, q_u, q_B, q_C, d_ok, n_ok):
-    """Load what the recurrence takes of one frame."""
-    dt = tl.load(q_dt, mask=d_ok, other=0.0).to(tl.float32)
-    u = tl.load(q_u, mask=d_ok, other=0.0).to(tl.float32)
-    b = tl.load(q_B, mask=n_ok, other=0.0).to(tl.float32)
-    return dt, u, b, tl.load(q_C, mask=n_ok, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def step_kernel(
-    p_u, p_dt, p_A, p_B, p_C, p_pool, p_slots, p_D, p_z, p_bias, p_out,
-    T, D, per_group, tiles_per_group,
-    s_um, s_ut, s_ud, s_dtm, s_dtt, s_dtd, s_zm, s_zt, s_zd, s_om, s_ot, s_od,
-    s_Bm, s_Bt, s_Bg, s_Bn, s_Cm, s_Ct, s_Cg, s_Cn, s_pr, s_pd, s_pn, s_sm,
-    N: tl.constexpr, NP: tl.constexpr, BD: tl.constexpr, SOFTPLUS: tl.constexpr,
-    MANY: tl.constexpr,
-):  # fmt: skip
-    """T frames of some channels of one row; the state is read before the first and written after
-    the last."""
-    i_g, d, d_ok = _place(tl.program_id(0), BD, per_group, tiles_per_group)
-    i_m = tl.program_id(1).to(tl.int64)
-    slot = tl.load(p_slots + i_m * s_sm).to(tl.int64)
-    n = tl.arange(0, NP)
-    n_ok = n < N
-    ok = d_ok[:, None] & n_ok[None, :] & (slot >= 0)
-    q_h = p_pool + slot * s_pr + d[:, None].to(tl.int64) * s_pd + n[None, :] * s_pn
-    h = tl.load(q_h, mask=ok, other=0.0).to(tl.float32)
-    A2 = tl.load(p_A + d[:, None] * N + n[None, :], mask=ok, other=0.0).to(tl.float32) * LOG2E
-    q_dt = p_dt + i_m * s_dtm + d * s_dtd
-    q_u = p_u + i_m * s_um + d * s_ud
-    q_B = p_B + i_m * s_Bm + i_g * s_Bg + n * s_Bn
-    q_C = p_C + i_m * s_Cm + i_g * s_Cg + n * s_Cn
-    q_o = p_out + i_m * s_om + d * s_od
-    if p_z is not None:
-        q_z = p_z + i_m * s_zm + d * s_zd
-    dt, u, b, c = _frame(q_dt, q_u, q_B, q_C, d_ok, n_ok)
-    for t in range(0, T):
-        if MANY:  # the next frame is on its way while this one is computed
-            more = t + 1 < T
-            q_dt += s_dtt
-            q_u += s_ut
-            q_B += s_Bt
-            q_C += s_Ct
-            next_dt, next_u, next_b, next_c = _frame(q_dt, q_u, q_B, q_C, d_ok & more, n_ok & more)
-        if p_bias is not None:
-            dt += tl.load(p_bias + d, mask=d_ok, other=0.0).to(tl.float32)
-        dt = _step_size(dt, SOFTPLUS)
-        h = _advance(h, A2, dt, dt * u, b, False)
-        if not MANY:  # at once, so that it does not wait for the output
-            tl.store(q_h, h.to(p_pool.dtype.element_ty), mask=ok)
-        y = tl.sum(h * c[None, :], axis=1)
-        if p_D is not None:
-            y += u * tl.load(p_D + d, mask=d_ok, other=0.0).to(tl.float32)
-        if p_z is not None:
-            z = tl.load(q_z, mask=d_ok, other=0.0).to(tl.float32)
-            y *= z * _sigmoid(z)
-        y = tl.where(slot >= 0, y, 0.0)
-        tl.store(q_o, y.to(p_out.dtype.element_ty), mask=d_ok)
-        if MANY:
-            q_o += s_ot
-            if p_z is not None:
-                q_z += s_zt
-            dt = next_dt
-            u = next_u
-            b = next_b
-            c = next_c
-    if MANY:
-        tl.store(q_h, h.to(p_pool.dtype.element_ty), mask=ok)

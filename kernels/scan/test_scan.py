@@ -1,6 +1,7 @@
 """The scan keeps its contract in every implementation; the reference in float64 is the judge."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -453,6 +454,24 @@ def test_groups_must_divide_the_channels() -> None:
 def test_an_unknown_implementation_is_refused_by_name() -> None:
     with pytest.raises(BackendError, match="'cuda' is unknown"):
         scan(**inputs(Case(T=1, D=1, N=1)), implementation="cuda")
+
+
+@pytest.mark.parametrize("place", PLACES[2:])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(B=2, T=200, D=3, N=2),  # two pieces, the last one shorter
+        Case(T=195, D=4, N=3, G=2, extras=False, time_contiguous=True),  # three
+    ],
+    ids=str,
+)
+def test_rows_cut_into_pieces_are_whole(place: Place, case: Case, reverse: bool) -> None:
+    given = inputs(replace(case, reverse=reverse), device=place.device)
+    row = Blocks({}, {"most": 100, "pairs": 12, "least": 64, "pieces": 2}, 1)
+    with forced("scan.pieces", row):
+        found = evaluate(given, place.implementation)
+    check(found, judge(given), torch.float32)
 
 
 @pytest.mark.parametrize("place", PLACES[2:])

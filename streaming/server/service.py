@@ -211,7 +211,7 @@ def load_service(
     limits = SessionLimits(buffer_s=buffer_s, flush_tail_s=0.24, checkpoint_s=checkpoint_s)
     fusion = listener.fusion(None if language_model else False)
     if fusion is not None:
-        _ = fusion.model  # read now, not when the first stream comes
+        fusion.read()
 
     def recognizer(audio: AudioSettings, decoder: DecoderConfig) -> Recognizer:
         return Recognition(

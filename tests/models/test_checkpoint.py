@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from audiomamba.errors import ModelError
-from audiomamba.models.checkpoint import Storage, load_weights, quantize_rows, save_weights
+from audiomamba.models.checkpoint import Storage, fill, load_weights, quantize_rows, save_weights
 from audiomamba.models.checkpoint_files import read_config, read_weights, write_config
 
 torch.manual_seed(0)
@@ -73,3 +73,14 @@ def test_a_config_comes_back(tmp_path: Path) -> None:
     write_config(tmp_path / "new", {"kind": "transcriber"})
     assert read_config(tmp_path / "new") == {"kind": "transcriber"}
     assert json.loads((tmp_path / "new" / "config.json").read_text())["kind"] == "transcriber"
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    linear = torch.nn.Linear(4, 3)
+    save_weights(tmp_path, linear.state_dict())
+    filled = fill(torch.nn.Linear(4, 3), tmp_path)
+    assert torch.equal(filled.weight, linear.weight) and not filled.training
+    with pytest.raises(ModelError, match="size mismatch for weight"):
+        fill(torch.nn.Linear(5, 3), tmp_path)
+    with pytest.raises(ModelError, match=r"left over \['bias'\]"):
+        fill(torch.nn.Linear(4, 3, bias=False), tmp_path)

@@ -4,19 +4,24 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from numpy.typing import NDArray
 
 import audiomamba as am
 from audiomamba.kernels import native
 from audiomamba.models.acoustic import EngineName
 from audiomamba.models.checkpoint import load_weights, save_weights
+from audiomamba.models.checkpoint_files import write_config
+from audiomamba.models.language import LanguageModel, LanguageModelConfig
 from audiomamba.models.listener import Listener
 from audiomamba.models.registry import available, find
+from audiomamba.nn import LayerConfig, StackConfig
 
 SPOKEN = Path(__file__).parent.parent / "recordings" / "zero_one_five.flac"
 WORDS = "zero one five"
@@ -156,17 +161,68 @@ def test_the_language_model_is_used_where_there_is_one(
     stream = listener.stream(lm=True)
     assert final_text([*stream.feed(samples), *stream.finish()]) == WORDS
 
-    shutil.copytree(find("listen-en"), tmp_path / "mine")
-    config = json.loads((tmp_path / "mine" / "config.json").read_text())
-    (tmp_path / "mine" / "pieces.ngram").write_bytes(b"ammgram1")
+    mine = tmp_path / "mine"
+    shutil.copytree(find("listen-en"), mine)
+    config = json.loads((mine / "config.json").read_text())
+
+    def with_models(**spec: str) -> Listener:
+        config["language_model"] = spec
+        (mine / "config.json").write_text(json.dumps(config))
+        loaded = am.load(mine)
+        assert isinstance(loaded, Listener)
+        return loaded
+
+    (mine / "own.ngram").write_bytes(b"ammgram1")
     with pytest.raises(am.ModelError, match="damaged"):
-        am.load(tmp_path / "mine").stream()
+        with_models(file="own.ngram").stream()
+    with pytest.raises(am.ModelError, match="none: not a checkpoint"):
+        with_models(neural="none").stream()
+    with pytest.raises(am.ConfigError, match="neither"):
+        with_models()
     del config["language_model"]
-    (tmp_path / "mine" / "config.json").write_text(json.dumps(config))
-    plain = am.load(tmp_path / "mine")
+    (mine / "config.json").write_text(json.dumps(config))
+    plain = am.load(mine)
     assert plain.transcribe(samples).text == greedy
     with pytest.raises(am.ModelError, match="no language model"):
         plain.stream(lm=True)
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_a_neural_language_model_alone_decides_among_hypotheses(
+    built: bool, samples: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(find("listen-en"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    layer = LayerConfig(state_size=4, ffn=0.0)
+    language = LanguageModelConfig(
+        vocabulary=config["model"]["vocabulary"], stack=StackConfig(width=32, layers=[layer])
+    )
+    torch.manual_seed(0)
+    save_weights(folder / "own", LanguageModel(language).state_dict())
+    write_config(folder / "own", {"kind": "language", "model": asdict(language)})
+    config["language_model"] = {"neural": "own", "neural_weight": 0.1}
+    (folder / "config.json").write_text(json.dumps(config))
+    if not built:
+        monkeypatch.setattr(native, "why_not", lambda: "not built")
+    elif native.why_not() is not None:
+        pytest.skip(f"native: {native.why_not()}")
+    listener = am.load(folder, engine="auto" if built else "torch")
+    fusion = listener.fusion()
+    assert fusion is not None and not {"model", "language"} & vars(fusion).keys()
+    fusion.read()
+    assert {"model", "language"} <= vars(fusion).keys()
+    whole = listener.transcribe(samples).text
+    assert whole == WORDS  # an untrained one says little, and nothing certain
+    stream, other = listener.stream(), listener.stream()
+    half = len(samples) // 2
+    events = stream.feed(samples[:half])
+    state = stream._recognition.decoder_state()
+    assert other.feed(samples[:half]) == events
+    other._recognition.load_decoder_state(json.loads(json.dumps(state)))
+    rest = [*stream.feed(samples[half:]), *stream.finish()]
+    assert rest == [*other.feed(samples[half:]), *other.finish()]
+    assert final_text([*events, *rest]) == WORDS
 
 
 def test_an_unknown_model_names_those_there_are() -> None:

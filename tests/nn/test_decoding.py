@@ -31,14 +31,16 @@ def test_all_models_are_timed_at_equal_and_at_the_largest_batches() -> None:
     }
 
 
-def test_the_fused_step_is_timed_at_the_batches_it_is_meant_for(
+def test_the_parts_are_timed_at_the_batches_that_take_few_kernels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(decoding, "most_rows", lambda device: 1)
+    monkeypatch.setattr(decoding, "most_rows", lambda device, dtype: 1)
     monkeypatch.setattr(decoding, "_token", lambda *given: 1.0)
-    found = list(decoding.measure(TINY, HERE, torch.float32, fused=True))
-    assert [m.batch for m in found if m.model == "mamba-fused"] == [1]
-    assert {m.model for m in found} == {"mamba", "mamba-2", "transformer", "mamba-fused"}
+    found = list(decoding.measure(TINY, HERE, torch.float32, parts=True))
+    assert [m.batch for m in found if m.model == "mamba-parts"] == [1]
+    assert {m.model for m in found} == {"mamba", "mamba-2", "transformer", "mamba-parts"}
+    assert Ours("selective", TINY).stack.fused_step
+    assert not Ours("selective", TINY, fused=False).stack.fused_step
 
 
 def test_what_does_not_fit_has_no_time_and_no_ratio() -> None:

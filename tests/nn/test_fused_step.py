@@ -1,14 +1,15 @@
-"""A stack steps through few kernels a layer where it is told to and can, with the same numbers."""
+"""A stack steps through few kernels a layer where it can, with the same numbers."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from audiomamba.kernels import dispatch
+from audiomamba.kernels import dispatch, layer_step
+from audiomamba.kernels.blocks import forced
 from audiomamba.kernels.layer_step import layer_step_, most_rows
 from audiomamba.kernels.testing import relative_error
 from audiomamba.nn import LayerConfig, Stack, StackConfig
-from audiomamba.nn.stepping import narrowed
+from audiomamba.nn.stepping import ANY_ROWS, narrowed
 
 WIDTH = 24
 PLAIN = LayerConfig(dynamics="selective", state_size=4, ffn=0.0)
@@ -27,7 +28,15 @@ DEVICES = [
     ),
     pytest.param("cuda", marks=[pytest.mark.gpu, _no_gpu]),
 ]
-in_every_place = pytest.mark.parametrize("device", DEVICES)
+in_every_place = pytest.mark.parametrize("device", DEVICES, indirect=True)
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A GPU, or a CPU on which the interpreter takes the layers."""
+    if request.param == "cpu":
+        monkeypatch.setattr(layer_step, "DEVICES", ("cpu",))
+    return str(request.param)
 
 
 def made(device: str, *layers: LayerConfig, width: int = WIDTH) -> Stack:
@@ -99,7 +108,7 @@ def test_other_dynamics_take_their_parts(device: str, kind: str, taken: list[int
 @in_every_place
 def test_many_rows_and_wider_weights_take_the_parts(device: str, taken: list[int]) -> None:
     stack = made(device, PLAIN)
-    many = most_rows(torch.device(device)) + 1
+    many = most_rows(torch.device(device), torch.float32) + 1
     want, _ = stepped(stack, torch.ones(many, 1, WIDTH, device=device), fused=False)
     out, _ = stepped(stack, torch.ones(many, 1, WIDTH, device=device), fused=True)
     assert torch.equal(out, want)
@@ -110,19 +119,31 @@ def test_many_rows_and_wider_weights_take_the_parts(device: str, taken: list[int
     assert taken == []
 
 
-def test_without_being_told_nothing_changes(taken: list[int]) -> None:
-    stack = made("cpu", PLAIN)
-    assert not stack.fused_step
-    pool, slots = stack.init_state(2), torch.tensor([1])
-    stack.step_(torch.randn(1, 1, WIDTH), pool, slots)
-    assert taken == []
-    assert Stack(StackConfig(width=8, layers=[PLAIN]), fused_step=True).fused_step
+@in_every_place
+@torch.no_grad()
+def test_it_is_taken_unless_switched_off(device: str, taken: list[int]) -> None:
+    config = StackConfig(width=WIDTH, layers=[PLAIN])
+    slots = torch.tensor([1], device=device)
+    for stack in (Stack(config), Stack(config, fused_step=False)):
+        pool = stack.to(device).init_state(2, device=slots.device)
+        stack.step_(torch.randn(1, 1, WIDTH, device=device), pool, slots)
+        assert taken == [1]  # by the first one
 
 
-def test_a_cpu_takes_the_parts(monkeypatch: pytest.MonkeyPatch, taken: list[int]) -> None:
-    from audiomamba.kernels import layer_step
+@in_every_place
+@torch.no_grad()
+def test_steps_are_within_rounding_of_a_whole_sequence(device: str, taken: list[int]) -> None:
+    stack = made(device, PLAIN)
+    frames = torch.randn(3, 3, WIDTH).to(device)
+    out, states = stepped(stack, frames, fused=True)
+    want, last = stack(frames)
+    assert taken == [3] * 3
+    assert relative_error(out, want) < 2e-6
+    for pool, right in zip(states, last[0].mixer, strict=True):
+        assert relative_error(pool[[3, 2, 1]], right) < 2e-6
 
-    monkeypatch.setattr(layer_step, "INTERPRETED", False)
+
+def test_a_cpu_takes_the_parts(taken: list[int]) -> None:
     stack = made("cpu", PLAIN)
     frames = torch.randn(2, 2, WIDTH)
     want, _ = stepped(stack, frames, fused=False)
@@ -130,9 +151,11 @@ def test_a_cpu_takes_the_parts(monkeypatch: pytest.MonkeyPatch, taken: list[int]
     assert taken == [] and torch.equal(out, want)
 
 
-def test_a_compiled_graph_takes_the_parts(taken: list[int]) -> None:
+def test_a_compiled_graph_takes_the_parts(
+    monkeypatch: pytest.MonkeyPatch, taken: list[int]
+) -> None:
+    monkeypatch.setattr(layer_step, "DEVICES", ("cpu",))
     stack = made("cpu", PLAIN)
-    stack.fused_step = True
     pool, slots = stack.init_state(2), torch.tensor([1])
     x = torch.randn(1, 1, WIDTH)
 
@@ -155,7 +178,8 @@ def test_layers_of_a_real_size_are_as_right_as_their_parts(rows: int, taken: lis
     frames = torch.randn(rows, 4, 768, device="cuda").bfloat16()
     narrowed(stack, torch.bfloat16)
     parts, _ = stepped(stack, frames, fused=False)
-    whole, _ = stepped(stack, frames, fused=True)
+    with forced("layer_step.rows", ANY_ROWS):
+        whole, _ = stepped(stack, frames, fused=True)
     assert len(taken) == 16
     exact, _ = stepped(stack.float(), frames.float(), fused=False)
     assert relative_error(whole, exact) <= 1.5 * relative_error(parts, exact)
@@ -165,22 +189,26 @@ def test_layers_of_a_real_size_are_as_right_as_their_parts(rows: int, taken: lis
 @_no_gpu
 @pytest.mark.parametrize("rows", [1, 3, 16])
 @torch.no_grad()
-def test_a_captured_stack_follows_frames_and_slots_written_later(rows: int) -> None:
+def test_a_captured_stack_follows_frames_and_slots_written_later(
+    rows: int, taken: list[int]
+) -> None:
     layer = LayerConfig(dynamics="selective", count=2, state_size=16, ffn=0.0)
     stack = narrowed(made("cuda", layer, width=768), torch.bfloat16)
-    stack.fused_step = True
     x = torch.randn(rows, 1, 768, device="cuda").bfloat16()
     slots = torch.arange(1, rows + 1, device="cuda")
     pool, eager = (stack.init_state(rows + 3, device=torch.device("cuda")) for _ in range(2))
-    stack.step_(x, stack.init_state(rows + 3, device=x.device), slots)  # compiled before
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = stack.step_(x, pool, slots)
+    with forced("layer_step.rows", ANY_ROWS):
+        stack.step_(x, stack.init_state(rows + 3, device=x.device), slots)  # compiled before
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            out = stack.step_(x, pool, slots)
+    assert taken == [rows] * 4
     for _ in range(3):
         x.copy_(torch.randn(rows, 1, 768))
         slots.copy_(torch.randperm(rows + 2)[:rows] + 1)
         graph.replay()
-        assert torch.equal(out, stack.step_(x, eager, slots))
+        with forced("layer_step.rows", ANY_ROWS):
+            assert torch.equal(out, stack.step_(x, eager, slots))
         for layer_states, right in zip(pool, eager, strict=True):
             for got, want in zip(layer_states.mixer, right.mixer, strict=True):
                 assert torch.equal(got, want)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiomamba.kernels import timing
+from audiomamba.kernels import layer_step, timing
+from audiomamba.kernels.dispatch import INTERPRETED
 from audiomamba.nn import stepping
 
 
@@ -23,13 +24,29 @@ def test_the_contenders_agree(monkeypatch: pytest.MonkeyPatch) -> None:
         assert case.floor_bytes is not None and case.floor_bytes > 0
 
 
-def test_the_fused_step_is_held_to_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(stepping.WIDTH, "cpu", 16)  # it may be interpreted
-    for case in stepping.cases("cpu", fused=True):
-        assert case.name.startswith("mamba,")
-        assert list(case.calls) == ["ours", "fused", "chunk"]
-        ours, fused = (case.calls[name]() for name in ("ours", "fused"))
-        torch.testing.assert_close(fused, ours, rtol=1e-4, atol=1e-5)
+@pytest.mark.skipif(not INTERPRETED, reason="gpu-interpreted: TRITON_INTERPRET=1 is not set")
+def test_each_way_to_step_is_held_to_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(stepping.WIDTH, "cpu", 16)
+    monkeypatch.setattr(layer_step, "DEVICES", ("cpu",))
+    monkeypatch.setattr(stepping, "most_rows", lambda device, dtype: 1)
+    taken: list[int] = []
+
+    def noted(x: Tensor, *rest: Any, **options: Any) -> Any:
+        taken.append(x.shape[0])
+        return layer_step.layer_step_(x, *rest, **options)
+
+    monkeypatch.setattr("audiomamba.nn.block.layer_step_", noted)
+    one, three = stepping.cases("cpu", fused=True)
+    assert one.name.startswith("mamba,") and three.name.startswith("mamba,")
+    assert list(one.calls) == ["ours", "parts", "chunk"]
+    assert list(three.calls) == ["ours", "fused", "chunk"]
+    torch.testing.assert_close(one.calls["parts"](), one.calls["ours"](), rtol=1e-4, atol=1e-5)
+    assert taken == [1, 1]  # ours, in two layers
+    fused = three.calls["fused"]()
+    assert taken == [1, 1, 3, 3]
+    monkeypatch.setattr(layer_step, "DEVICES", ())
+    torch.testing.assert_close(fused, three.calls["ours"](), rtol=1e-4, atol=1e-5)
+    assert len(taken) == 4
 
 
 class Layer(nn.Module):

@@ -62,6 +62,12 @@ def test_a_wide_beam_finds_what_trying_everything_finds(
     for t in range(5):
         search.step(log_probs[t], t)
     assert tuple(pieces_of(search)) == max(scores, key=lambda text: scores[text])
+    if isinstance(search, BeamSearch):
+        found = search.hypotheses()
+        assert found[0][0] == pieces_of(search) and len(found) == len(scores)
+        best = found[0][1] - max(scores.values())  # ranks are shifted, all alike
+        for pieces, rank in found:
+            assert rank - best == pytest.approx(scores[tuple(pieces)], abs=1e-6)
 
 
 @EACH
@@ -112,6 +118,17 @@ def test_a_piece_is_noted_where_it_is_clear_not_where_it_was_guessed(kind: Kind)
     assert (heard.piece, heard.first, heard.last) == (1, 1, 2)
     assert search.last_heard == 2
     assert heard.score == pytest.approx(np.log(0.9))
+
+
+@EACH
+def test_a_hypothesis_left_behind_does_not_move_what_a_better_one_has_said(kind: Kind) -> None:
+    search = kind(MODEL, STARTS, BeamConfig(weight=0.0, word_bonus=0.0))
+    for t, said in enumerate([1, 0, 2, 0, 1, 1, 1]):
+        row = np.full(V, 1e-3)
+        row[0], row[said] = 0.06, 0.9
+        search.step(np.log(row), t)
+    # "1" alone, all that follows unheard, hears its piece in the last frames too.
+    assert [(h.piece, h.first, h.last) for h in search.path()] == [(1, 0, 0), (2, 2, 2), (1, 4, 6)]
 
 
 @EACH

@@ -1,14 +1,19 @@
 """The native search: what the one in Python comes to, to the bit."""
 
 import json
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from audiomamba.kernels import native
-from audiomamba.text.beam import BeamConfig, BeamSearch
+from audiomamba.models.language import LanguageModel, LanguageModelConfig
+from audiomamba.models.piece_language import NativePieceLanguage
+from audiomamba.nn import LayerConfig, StackConfig
+from audiomamba.text.beam import BeamConfig, BeamSearch, PieceLanguage
 from audiomamba.text.fit_ngram import fit
 from audiomamba.text.native_beam import NativeSearch, make_search
 from audiomamba.text.ngram import NgramModel
@@ -40,18 +45,38 @@ def test_the_native_library_links_ngrams_as_numpy_does(monkeypatch: pytest.Monke
         np.testing.assert_array_equal(contexts[0], contexts[1])
 
 
+@lru_cache(maxsize=1)
+def neural_model() -> PieceLanguage:
+    """Untrained, with logits that differ enough to decide."""
+    torch.manual_seed(3)
+    layers = [
+        LayerConfig(count=2, state_size=4, ffn=1.0),
+        LayerConfig(dynamics="lti", state_size=8, ffn=0.0),
+    ]
+    config = LanguageModelConfig(vocabulary=40, stack=StackConfig(width=32, layers=layers))
+    model = LanguageModel(config)
+    with torch.no_grad():
+        model.embedding.weight.mul_(20)
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    return NativePieceLanguage(asdict(config), weights, fingerprint=1)
+
+
 @BUILT
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize("neural", [False, True])
 def test_the_native_search_is_the_one_in_python_to_the_bit(
-    seed: int, coded: bool, tmp_path: Path
+    seed: int, coded: bool, neural: bool, tmp_path: Path
 ) -> None:
     model = large_model()
     if coded:  # as one that was read from a file
         model.save(tmp_path / "pieces.ngram")
         model = NgramModel.load(tmp_path / "pieces.ngram")
-    config = BeamConfig(weight=0.5, beam=16, candidates=8, margin=9.0)
-    one, other = BeamSearch(model, STARTS, config), NativeSearch(model, STARTS, config)
+    config = BeamConfig(
+        weight=0.5, neural_weight=0.6, piece_bonus=0.3, beam=16, candidates=8, margin=9.0
+    )
+    language = neural_model() if neural else None
+    one, other = (kind(model, STARTS, config, language) for kind in (BeamSearch, NativeSearch))
     draw = np.random.default_rng(seed)
     for t in range(150):
         logits = draw.standard_normal(40) * 3
@@ -83,7 +108,13 @@ def test_the_native_search_is_the_one_in_python_to_the_bit(
 @BUILT
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("nodes", [[0, 1, 0, 0, 0.0]]), ("nodes", [[-1, 99, 0, 0, 0.0]]), ("tips", [7]), ("tips", [])],
+    [
+        ("nodes", [[0, 1, 0, 0, 0.0]]),
+        ("nodes", [[-1, 99, 0, 0, 0.0]]),
+        ("tips", [7]),
+        ("tips", []),
+        ("said", [40]),
+    ],
 )
 def test_a_state_that_points_nowhere_is_refused(key: str, value: list[object]) -> None:
     search = NativeSearch(large_model(), STARTS, BeamConfig())

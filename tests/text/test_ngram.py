@@ -7,7 +7,7 @@ import pytest
 
 from audiomamba.errors import ModelError
 from audiomamba.text.fit_ngram import fit
-from audiomamba.text.ngram import BOUNDARY, NgramModel, Trie
+from audiomamba.text.ngram import BOUNDARY, NgramModel, Trie, alike
 
 V = 6
 SENTENCES = [[1, 2, 3], [1, 2, 4], [2, 3, 1], [1, 2, 3, 5], [5, 1, 2, 3]] * 5
@@ -94,3 +94,8 @@ def test_columns_that_are_no_trie_are_refused(model: NgramModel) -> None:
     with pytest.raises(ModelError, match="order"):
         NgramModel(turned)
     assert BOUNDARY == 0
+
+
+def test_a_model_that_says_nothing_says_the_same_of_every_piece() -> None:
+    for history in ((), (1,), (3, 2, 5)):
+        np.testing.assert_allclose(chances(alike(V), *history), 1 / V, rtol=1e-6)

@@ -4,6 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from audiomamba.training.averaging import Average
+from audiomamba.training.checkpointing import save_export
 from audiomamba.training.inheritance import Inheritance
 
 MODEL = {
@@ -39,6 +43,19 @@ def test_the_language_model_and_what_was_measured_go_on(tmp_path: Path) -> None:
     assert config["model"] == {**MODEL, "start_delay_s": 0.23, "confidence_scale": 0.5}
     assert (config["licence"], config["training"]) == ("Apache-2.0", {"step": 9})
     assert files == {"tokenizer.model": b"pieces", "pieces.ngram": b"ngrams"}
+
+
+def test_a_neural_language_model_goes_on_too(tmp_path: Path) -> None:
+    spec = {"file": "pieces.ngram", "neural": "language", "neural_weight": 0.3}
+    folder = checkpoint(tmp_path / "a", language_model=spec)
+    (folder / "language").mkdir()
+    (folder / "language" / "config.json").write_bytes(b"{}")
+    config, files = Inheritance.of(folder).onto(OWN, {})
+    assert config["language_model"] == spec
+    assert files["language/config.json"] == b"{}"
+    model = torch.nn.Linear(2, 2)
+    export = save_export(tmp_path / "run", model, Average(model, 0.9), config, files)
+    assert (export / "language" / "config.json").read_bytes() == b"{}"
 
 
 def test_what_the_run_says_itself_goes_first(tmp_path: Path) -> None:

@@ -72,11 +72,15 @@ def test_matrices_are_smaller_and_the_other_files_come_along(
     out.mkdir()
     (out / "model-00001.safetensors").write_bytes(b"of an earlier export")
     (out / "README.md").write_text("its card")
+    (export / "language").mkdir()
+    (export / "language" / "model.safetensors").write_bytes(b"of its language model")
     main([str(export), str(out)])
     assert "MB" in capsys.readouterr().out
     assert sorted(file.name for file in out.iterdir()) == [
-        "README.md", "config.json", "model.safetensors", "pieces.ngram",
+        "README.md", "config.json", "language", "model.safetensors", "pieces.ngram",
     ]  # fmt: skip
+    language = (out / "language" / "model.safetensors").read_bytes()
+    assert language == b"of its language model"
     assert (out / "model.safetensors").stat().st_size < (
         0.7 * (export / "model.safetensors").stat().st_size
     )

@@ -26,6 +26,7 @@ from audiomamba.models.wave.engine import WaveEngine, native_lacks
 from audiomamba.models.wave.guard import Guard
 from audiomamba.models.wave.model import Wave
 from audiomamba.models.wave.native import NativeWave
+from audiomamba.models.wave.persistent import lacks
 from audiomamba.models.wave.sampling import Sampling, stream_seeds
 from audiomamba.models.wave.statistics import SoundStatistics, block_samples
 from audiomamba.models.wave.torch_engine import TorchWave, load_wave
@@ -56,11 +57,13 @@ def measure(
 ) -> list[dict[str, object]]:
     """Samples a second of every engine that can run the model where it lies."""
     weights = {name: t.detach().cpu().numpy() for name, t in model.state_dict().items()}
-    loop = TorchWave(model, graphs=False)
+    loop = TorchWave(model, graphs=False, persistent=False)
     engines: dict[str, tuple[WaveEngine, int]] = {"torch": (loop, samples // 40)}
     cuda = next(model.parameters()).is_cuda
     if cuda:
-        engines = {"torch": (loop, 100), "torch-graphs": (TorchWave(model), 2_000)}
+        engines = {"torch": (loop, 100), "torch-graphs": (TorchWave(model, persistent=False), 500)}
+        if lacks(model.config) is None:
+            engines["one-launch"] = (TorchWave(model), 4_000)
     elif native_lacks(model.config) is None:
         for precision in ("float32", "int8"):
             native = NativeWave(model.config, weights, int8=precision == "int8")

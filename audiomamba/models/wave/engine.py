@@ -73,6 +73,10 @@ class WaveEngine(Protocol):
             samples: How many.
         """
 
+    def prepare(self, how: Sampling) -> None:
+        """Have ready what drawing so takes: what is to be compiled is compiled now, not when the
+        first recording is asked for."""
+
     def dump(self, state: Any) -> dict[str, NDArray[Any]]:
         """The state as named arrays, stream first."""
 

@@ -130,6 +130,9 @@ class NativeWave:
     def phase(self, state: Floats) -> int:
         return 0  # each row knows its own
 
+    def prepare(self, how: Sampling) -> None:
+        """Nothing: all is compiled."""
+
     def state_bytes(self, state: Floats) -> int:
         return int(state.nbytes)
 

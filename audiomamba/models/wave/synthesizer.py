@@ -63,8 +63,10 @@ class Synthesizer:
         config = from_mapping(WaveConfig, stored["model"])
         sampling = from_mapping(Sampling, stored.get("sampling", {}))
         sound = stored.get("statistics")
+        runs = load_engine(folder, config, device=device, engine=engine)
+        runs.prepare(sampling)
         return cls(
-            load_engine(folder, config, device=device, engine=engine),
+            runs,
             config,
             folder.name,
             sampling,

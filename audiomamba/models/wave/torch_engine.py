@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiomamba.errors import BackendError, ModelError, StateError
-from audiomamba.models.checkpoint import load_weights
+from audiomamba.errors import BackendError, StateError
+from audiomamba.kernels.launching import warmup
+from audiomamba.models.checkpoint import fill
 from audiomamba.models.checkpoint_files import digest
 from audiomamba.models.wave.config import WaveConfig
 from audiomamba.models.wave.engine import Codes, Floats, Ids, Seeds
 from audiomamba.models.wave.model import Wave, WaveState
+from audiomamba.models.wave.persistent import Persistent, lacks
 from audiomamba.models.wave.sampling import Sampling, uniforms
 from audiomamba.nn import flatten, gather, map_state, scatter_
 
@@ -31,14 +33,7 @@ def load_wave(folder: Path, config: WaveConfig, *, device: str | torch.device = 
     Raises:
         ModelError: a file is missing or damaged, or the weights are of another shape.
     """
-    model = Wave(config)
-    try:
-        missing, unexpected = model.load_state_dict(load_weights(folder), strict=False)
-    except RuntimeError as error:
-        raise ModelError(f"{folder}: {str(error).splitlines()[-1].strip()}") from None
-    if missing or unexpected:
-        raise ModelError(f"{folder}: weights missing {missing[:3]}, left over {unexpected[:3]}")
-    return model.to(device).eval()
+    return fill(Wave(config), folder).to(device)
 
 
 def check_device(device: str) -> None:
@@ -81,19 +76,32 @@ class _Streams:
 class TorchWave:
     """See :class:`~audiomamba.models.wave.engine.WaveEngine`.
 
-    On a GPU each kind of step (as many kinds as there are rates) is captured once a batch size as a
-    graph and replayed: a step is some hundred kernels that are over in microseconds. Graphs write
-    to tensors of their own; states are copied there for a call and back after it.
+    On a GPU a call of ``draw`` is one launch where the model's shape allows it
+    (:mod:`~audiomamba.models.wave.persistent`). Where not, each kind of step (as many kinds as
+    there are rates) is captured once a batch size as a graph and replayed: a step is some hundred
+    kernels that are over in microseconds. Graphs write to tensors of their own; states are copied
+    there for a call and back after it.
+
+    Args:
+        model: In evaluation mode.
+        checkpoint: What its weights are called in ``identity``.
+        graphs: Whether steps on a GPU may be captured.
+        persistent: Whether a GPU may draw in one launch.
     """
 
     engine = "torch"
 
-    def __init__(self, model: Wave, *, checkpoint: str = "", graphs: bool = True) -> None:
+    def __init__(
+        self, model: Wave, *, checkpoint: str = "", graphs: bool = True, persistent: bool = True
+    ) -> None:
         self.model = model
         self._device = next(model.parameters()).device
+        in_one = persistent and self._device.type == "cuda" and lacks(model.config) is None
+        self._persistent = Persistent(model) if in_one else None
         self._captures = graphs and self._device.type == "cuda"
         self._graphs: dict[tuple[int, Sampling], _Graphs] = {}
-        self.identity = f"{checkpoint}/torch/float32/{self._device.type}"
+        way = "persistent/bfloat16" if in_one else "torch/float32"
+        self.identity = f"{checkpoint}/{way}/{self._device.type}"
 
     @classmethod
     def from_folder(cls, folder: Path, config: WaveConfig, *, device: str = "cpu") -> "TorchWave":
@@ -135,10 +143,23 @@ class TorchWave:
             return np.zeros((len(last), 0), np.uint8)
         chance = torch.from_numpy(uniforms(seeds, first, samples)).to(self._device)
         code = torch.from_numpy(last.astype(np.int64)).to(self._device)
-        drawn = torch.empty(len(last), samples, dtype=torch.uint8, device=self._device)
+        if self._persistent is not None:
+            drawn = self._persistent.draw(
+                state.pool, state.slots, how, code, chance, state.position
+            )
+            state.position = (state.position + samples) % self.model.config.period
+        else:
+            drawn = self._stepped(state, how, code, chance)
+        out: Codes = drawn.cpu().numpy()
+        last[:] = out[:, -1]
+        return out
+
+    def _stepped(self, state: _Streams, how: Sampling, code: Tensor, chance: Tensor) -> Tensor:
+        """Sample by sample, ``(M, samples)`` uint8."""
+        drawn = torch.empty(chance.shape, dtype=torch.uint8, device=self._device)
         step = partial(self._step, state.pool, state.slots, how)
         graphs = self._graphs_of(state, how) if self._captures else None
-        for t in range(samples):
+        for t in range(chance.shape[1]):
             whole = self._advance(state)
             if graphs is None:
                 code = step(whole, code, chance[:, t])
@@ -147,9 +168,16 @@ class TorchWave:
             drawn[:, t] = code
         if graphs is not None:
             graphs.give(state.pool)
-        out: Codes = drawn.cpu().numpy()
-        last[:] = out[:, -1]
-        return out
+        return drawn
+
+    @torch.inference_mode()
+    def prepare(self, how: Sampling) -> None:
+        if self._persistent is None:
+            return
+        state = self._streams(1 if how.guidance == 1 else 2)
+        code = torch.zeros(1, dtype=torch.int64, device=self._device)
+        draw = partial(self._persistent.draw, state.pool, state.slots, how, code)
+        warmup(partial(draw, chance=code[:, None].float(), position=0), workers=1)
 
     def dump(self, state: _Streams) -> dict[str, NDArray[Any]]:
         return {name: tensor[1:].cpu().numpy().copy() for name, tensor in flatten(state.pool)}

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from audiomamba.training.speech.phones import fold_marks, trim_lead
 from audiomamba.training.speech.script import Script
 from audiomamba.training.speech.voices import Speaker, Voices, uneven
 
-__all__ = ["Batch", "Plan", "generate", "load_voice", "plan_batches"]
+__all__ = ["EVERYBODY", "Batch", "Cast", "Plan", "generate", "load_voice", "plan_batches"]
 
 SOURCE = "kokoro"
 
@@ -70,17 +71,32 @@ def load_voice(pack: Path, device: torch.device) -> Kokoro:
     return Kokoro.load(pack / "kokoro.safetensors.z", device, torch.float32)
 
 
+class Cast(NamedTuple):
+    """Who may speak: voices kept for evaluation, so many stock voices, or (0) all and mixes."""
+
+    held_out: bool = False
+    stock: int = 0
+
+    def draw(self, voices: Voices, rng: np.random.Generator, *, british: bool) -> Speaker:
+        """A speaker for a line."""
+        if self.held_out:
+            return voices.held_out(rng, british=british)
+        if self.stock:
+            return voices.one_of(self.stock, rng)
+        return voices.draw(rng, british=british)
+
+
+EVERYBODY = Cast()
+
+
 def _speakers(
-    script: Script, lines: list[int], voices: Voices, seed: int, held_out: bool
+    script: Script, lines: list[int], voices: Voices, seed: int, cast: Cast
 ) -> list[Speaker]:
     """A line's speaker depends on the seed and the line alone, so runs can be continued."""
-    found = []
-    for i in lines:
-        rng = np.random.default_rng([seed, i])
-        british = bool(script.british[i])
-        draw = voices.held_out if held_out else voices.draw
-        found.append(draw(rng, british=british))
-    return found
+    return [
+        cast.draw(voices, np.random.default_rng([seed, i]), british=bool(script.british[i]))
+        for i in lines
+    ]
 
 
 def _plan_round(
@@ -143,7 +159,7 @@ def speak_lines(
     plan: Plan,
     *,
     seed: int,
-    held_out: bool = False,
+    cast: Cast = EVERYBODY,
 ) -> Iterator[Batch]:
     """Speak lines of the script, batch by batch, until they end."""
     device = next(model.parameters()).device
@@ -160,7 +176,7 @@ def speak_lines(
         if not chosen:
             return
         chosen.sort(key=lambda i: len(script.line(i)))
-        speakers = _speakers(script, chosen, voices, seed, held_out)
+        speakers = _speakers(script, chosen, voices, seed, cast)
         planned = _plan_round(
             model, script, chosen, speakers, voices, plan.plan_lines, seed, device
         )
@@ -219,7 +235,7 @@ def generate(
     enough: Callable[[float, float], bool],
     start: int = 0,
     seed: int = 1,
-    held_out: bool = False,
+    cast: Cast = EVERYBODY,
     plan: Plan | None = None,
 ) -> float:
     """Speak the script into a corpus.
@@ -231,7 +247,7 @@ def generate(
         enough: Told the seconds since the call and the seconds of audio, says when to stop.
         start: Lines of the script to pass over.
         seed: Of the speakers.
-        held_out: Speak with the voices that training never hears.
+        cast: Who may speak; voices kept for evaluation speak a script of their own.
         plan: How lines are grouped.
 
     Returns:
@@ -241,7 +257,7 @@ def generate(
         ConfigError: the pack holds no script, or ``start`` is past its end.
     """
     began = time.monotonic()
-    paths = sorted(pack.glob("script-eval*.npz.xz" if held_out else "script-[0-9]*.npz.xz"))
+    paths = sorted(pack.glob("script-eval*.npz.xz" if cast.held_out else "script-[0-9]*.npz.xz"))
     if not paths:
         raise ConfigError(f"generate: no script in {pack}")
     script = Script.join([Script.load(path) for path in paths])
@@ -270,7 +286,7 @@ def generate(
         try:
             lines = iter(range(start, len(script)))
             for batch in speak_lines(
-                model, script, voices, lines, plan or Plan(), seed=seed, held_out=held_out
+                model, script, voices, lines, plan or Plan(), seed=seed, cast=cast
             ):
                 waiting.put(batch)
                 made += sum(batch.spoken.frames) * FRAME_SAMPLES / SAMPLE_RATE
@@ -310,7 +326,11 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--start", type=int, default=0, help="lines of the script to pass over")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--held-out", action="store_true", help="the voices kept for evaluation")
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--held-out", action="store_true", help="the voices kept for evaluation")
+    who.add_argument(
+        "--stock-voices", type=int, default=0, metavar="N", help="so many and no mixes of them"
+    )
     parser.add_argument("--batch-seconds", type=float, default=600.0)
     parser.add_argument("--round-lines", type=int, default=2048)
     options = parser.parse_args()
@@ -327,7 +347,7 @@ def main() -> None:
         enough=enough,
         start=options.start,
         seed=options.seed,
-        held_out=options.held_out,
+        cast=Cast(options.held_out, options.stock_voices),
         plan=Plan(batch_frames=int(options.batch_seconds * 40), round_lines=options.round_lines),
     )
 

@@ -6,6 +6,7 @@ rows are never averaged. Mixes of many voices fall to the middle, so mixes are o
 """
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -158,6 +159,22 @@ class Voices:
             name,
             float(rng.uniform(0, UNEVENNESS)),
         )
+
+    def stock_names(self) -> list[str]:
+        """English voices that training may hear, sexes and accents in turn."""
+        kinds: dict[str, list[str]] = {}
+        for name in (self.names[i] for i in self._some("ab")):
+            kinds.setdefault(name[:2], []).append(name)
+        rounds = zip_longest(*kinds.values())
+        return [name for some in rounds for name in some if name is not None]
+
+    def one_of(self, count: int, rng: np.random.Generator) -> Speaker:
+        """One of the first ``count`` stock voices, whatever the accent of the line: what few voices
+        are worth is measured with it."""
+        names = self.stock_names()
+        if not 1 <= count <= len(names):
+            raise ConfigError(f"voices: wants 1 to {len(names)} of them, got {count}")
+        return self.stock(names[int(rng.integers(count))], rng)
 
     def held_out(self, rng: np.random.Generator, *, british: bool) -> Speaker:
         """A voice that training never hears, as it is, at its own pace."""

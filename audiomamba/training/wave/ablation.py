@@ -25,6 +25,7 @@ from audiomamba.models.wave.native import NativeWave
 from audiomamba.models.wave.sampling import Sampling, stream_seeds
 from audiomamba.nn import LayerConfig
 from audiomamba.training.experiment import compose
+from audiomamba.training.wave import ablation_plot
 from audiomamba.training.wave.config import WaveExperiment
 from audiomamba.training.wave.objective import Waveform
 from audiomamba.training.wave.run import gather_takes, train_wave
@@ -190,6 +191,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", nargs="+", default=[], metavar="OUTER-CENTRE")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="Hydra overrides")
+    parser.add_argument("--plot", type=Path, help="SVG of all results")
     options = parser.parse_args()
     results = run(
         list(_rows(options)),
@@ -200,6 +202,8 @@ def main() -> None:
     )
     if results:
         print(table(results))
+        if options.plot:
+            options.plot.write_text(ablation_plot.draw(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

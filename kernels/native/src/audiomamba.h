@@ -52,6 +52,15 @@ typedef struct {
   float guidance;    /* 1: the condition as it is; more: away from what is likely without it */
 } am_sampling;
 
+/* A language model: embedding, blocks, norm, and a head that shares the embedding's weights. */
+typedef struct {
+  int width, vocabulary, blocks;
+  float eps;
+  int int8;
+  const float *embedding, *norm; /* (vocabulary, width), (width) */
+  const am_block* block;         /* blocks of them */
+} am_language;
+
 typedef struct am_model am_model;
 
 /* NULL where a size is not supported; am_error() says which. */
@@ -61,6 +70,7 @@ am_model* am_transcriber_new(const am_transcriber* weights);
    not supported, or there are `blocks` already. */
 int am_transcriber_add(am_model* model, const am_block* block);
 am_model* am_wave_new(const am_wave* weights);
+am_model* am_language_new(const am_language* weights);
 void am_free(am_model* model);
 const char* am_error(void);
 
@@ -86,6 +96,10 @@ void am_wave_feed(am_model* model, const unsigned char* codes, int streams, int 
 void am_wave_draw(am_model* model, const am_sampling* how, unsigned char* last, int streams, int samples,
                   float* const* states, const unsigned long long* seeds, const unsigned long long* first,
                   unsigned char* out);
+
+/* A piece each of `count` texts: states[i] advances by pieces[i]; log_probs (count, vocabulary) are those of
+   the piece after it. Several threads may share a model, on different states. */
+void am_language_next(const am_model* model, const int* pieces, int count, float* const* states, float* log_probs);
 
 /* A tensor over (rows, steps, channels), or groups of channels: its first float, and how many floats on
    the next one of each axis is. `at` is NULL where a thing is not given. */
@@ -178,7 +192,7 @@ typedef struct {
 void am_ngrams_link(const void* keys, long long nodes, int wide, int vocabulary, void* suffixes);
 
 typedef struct {
-  double weight, word_bonus, piece_margin, margin;
+  double weight, neural_weight, piece_margin, margin;
   int beam, candidates;
 } am_beam_config;
 
@@ -196,9 +210,10 @@ typedef struct {
 
 typedef struct am_beam am_beam;
 
-/* The beam search of one stream; see audiomamba/text/beam.py. starts (vocabulary): 1 for pieces that
-   begin a word. */
-am_beam* am_beam_new(const am_ngrams* model, const am_beam_config* config, const double* starts);
+/* The beam search of one stream; see audiomamba/text/beam.py. `language`, which stays where it is, is
+   NULL where n-grams alone rank; bonus (vocabulary) is added for each piece. */
+am_beam* am_beam_new(const am_ngrams* model, const am_model* language, const am_beam_config* config,
+                     const double* bonus);
 void am_beam_free(am_beam* beam);
 void am_beam_restart(am_beam* beam);
 void am_beam_rest(am_beam* beam);
@@ -211,8 +226,10 @@ void am_beam_keep_only(am_beam* beam, int depth);
 void am_beam_settle(am_beam* beam, int depth);
 /* Up to `room` nodes with their parents' places, and hypotheses; returns how many nodes there are. */
 int am_beam_save(const am_beam* beam, am_heard* nodes, int* parents, int room, am_hypothesis* tips, int* tip_count);
+/* Pieces of the utterance that led to the root, it included; returns how many there are. */
+int am_beam_said(const am_beam* beam, int* pieces, int room);
 void am_beam_load(am_beam* beam, const am_heard* nodes, const int* parents, int count, const am_hypothesis* tips,
-                  int tip_count);
+                  int tip_count, const int* said, int said_count);
 
 #ifdef __cplusplus
 }

@@ -19,8 +19,56 @@ double logaddexp(double x, double y) {
 
 double Hypothesis::total() const { return logaddexp(blank, piece); }
 
-Beam::Beam(const am_ngrams& model, const am_beam_config& config, const double* starts)
-    : model_(model), config_(config), starts_(starts, starts + model.vocabulary), column_of_(model.vocabulary, -1) {
+Texts::Texts(const am_model* model, int vocabulary)
+    : model_(model), floats_(model ? am_state_floats(model) : 0), vocabulary_(vocabulary) {}
+
+int Texts::begin() {
+  if (!model_) return -1;
+  const int slot = take();
+  std::fill_n(row(slot), floats_, 0.0f);
+  return slot;
+}
+
+int Texts::copy(int slot) {
+  if (!model_) return -1;
+  const int to = take();
+  std::copy_n(row(slot), floats_ + vocabulary_, row(to));
+  return to;
+}
+
+void Texts::let_go(int slot) {
+  if (slot >= 0) free_.push_back(slot);
+}
+
+void Texts::forget() {
+  blocks_.clear();  // their memory too: a stream is silent half of the time
+  free_.clear();
+  slots_ = 0;
+}
+
+void Texts::say(const std::vector<int>& pieces, const std::vector<int>& slots) {
+  if (!model_ || slots.empty()) return;
+  states_.clear();
+  for (int slot : slots) states_.push_back(row(slot));
+  log_probs_.resize(slots.size() * vocabulary_);
+  am_language_next(model_, pieces.data(), static_cast<int>(slots.size()), states_.data(), log_probs_.data());
+  for (size_t i = 0; i < slots.size(); i++)
+    std::copy_n(log_probs_.data() + i * vocabulary_, vocabulary_, row(slots[i]) + floats_);
+}
+
+int Texts::take() {
+  if (free_.empty()) {
+    if (slots_ % TOGETHER == 0) blocks_.emplace_back(new float[TOGETHER * (floats_ + vocabulary_)]);
+    return slots_++;
+  }
+  const int slot = free_.back();
+  free_.pop_back();
+  return slot;
+}
+
+Beam::Beam(const am_ngrams& model, const am_model* language, const am_beam_config& config, const double* bonus)
+    : model_(model), texts_(language, model.vocabulary), config_(config), bonus_(bonus, bonus + model.vocabulary),
+      column_of_(model.vocabulary, -1) {
   restart();
 }
 
@@ -28,13 +76,16 @@ void Beam::restart() {
   clear();
   root_ = add(-1, BLANK, 0, 0.0);
   nodes_[root_].holders = 2;  // the root's own, and the hypothesis
-  tips_ = {{root_, BLANK, model_.start(), 0.0, NEVER, 0.0}};
+  // What was not read yet is the boundary of sentences, which is the blank's piece.
+  tips_ = {{root_, BLANK, texts_.begin(), true, model_.start(), 0.0, NEVER, 0.0}};
 }
 
 void Beam::clear() {
+  texts_.forget();
   nodes_.clear();
   free_.clear();
   tips_.clear();
+  said_.clear();
 }
 
 void Beam::rest() {
@@ -72,12 +123,16 @@ void Beam::step(const double* log_probs, int frame) {
     for (int c = 0; c < columns; c++) {
       const double before = longer_[static_cast<size_t>(r) * columns + c] + tips_[r].fused;
       if (!(before > top - config_.margin)) continue;
-      Choice choice{r, c, before, 0.0, 0.0, tips_[r].context};
-      const float score = static_cast<float>(config_.weight) * model_.score(choice.context, tried_[c]);
-      choice.added = score + config_.word_bonus * starts_[tried_[c]];
-      choices_.push_back(choice);
-      ranked_.push_back(before + choice.added);
+      choices_.push_back({r, c, before, 0.0, tips_[r].context});
     }
+  if (texts_) read();
+  for (Choice& choice : choices_) {
+    const int piece = tried_[choice.column];
+    float score = static_cast<float>(config_.weight) * model_.score(choice.context, piece);
+    if (texts_) score += static_cast<float>(config_.neural_weight) * texts_.log_prob(tips_[choice.row].slot, piece);
+    choice.added = score + bonus_[piece];
+    ranked_.push_back(choice.before + choice.added);
+  }
   order_.resize(ranked_.size());
   std::iota(order_.begin(), order_.end(), 0);
   // Stable, so that equals never change places with another cut of the stream.
@@ -85,12 +140,15 @@ void Beam::step(const double* log_probs, int frame) {
   if (order_.size() > static_cast<size_t>(config_.beam)) order_.resize(config_.beam);
   mark(log_probs, frame);
   next_.clear();
+  from_.clear();
   for (int at : order_)
     if (at < rows) {
       const Hypothesis& h = tips_[at];
-      next_.push_back({h.node, h.last, h.context, blank_[at], piece_[at], h.fused});
+      next_.push_back({h.node, h.last, h.slot, h.unread, h.context, blank_[at], piece_[at], h.fused});
+      from_.push_back(at);
       nodes_[h.node].holders++;
     }
+  const size_t kept = next_.size();
   for (int at : order_)
     if (at >= rows) {
       const Choice& choice = choices_[at - rows];
@@ -98,8 +156,10 @@ void Beam::step(const double* log_probs, int frame) {
       const int piece = tried_[choice.column];
       const int node = add(from.node, piece, frame, log_probs[piece]);
       const double heard = longer_[static_cast<size_t>(choice.row) * columns + choice.column];
-      next_.push_back({node, piece, choice.context, NEVER, heard, from.fused + choice.added});
+      next_.push_back({node, piece, from.slot, true, choice.context, NEVER, heard, from.fused + choice.added});
+      from_.push_back(choice.row);
     }
+  if (texts_) share_texts(kept);
   for (const Hypothesis& h : tips_) let_go(h.node);
   std::swap(tips_, next_);
   double shift = tips_[0].total();
@@ -110,9 +170,34 @@ void Beam::step(const double* log_probs, int frame) {
   }
 }
 
+// Give each hypothesis in next_ a text of its own: the first `kept` have theirs, of the others the last
+// heir takes over the text that it goes on from, and those before it copy it.
+void Beam::share_texts(size_t kept) {
+  heirs_.assign(tips_.size(), 0);
+  for (int row : from_) heirs_[row]++;
+  for (size_t r = 0; r < tips_.size(); r++)
+    if (!heirs_[r]) texts_.let_go(tips_[r].slot);
+  for (size_t i = kept; i < next_.size(); i++)
+    if (--heirs_[from_[i]]) next_[i].slot = texts_.copy(next_[i].slot);
+}
+
+// Read the last piece of those hypotheses that are about to be gone on from; some never are.
+void Beam::read() {
+  pieces_.clear();
+  slots_.clear();
+  for (const Choice& choice : choices_) {
+    Hypothesis& h = tips_[choice.row];
+    if (!h.unread) continue;
+    h.unread = false;
+    pieces_.push_back(h.last);
+    slots_.push_back(h.slot);
+  }
+  texts_.say(pieces_, slots_);
+}
+
 // The pieces worth trying in a frame, in order of id.
 void Beam::candidates(const double* log_probs) {
-  const int V = static_cast<int>(starts_.size());
+  const int V = static_cast<int>(bonus_.size());
   const double least = *std::max_element(log_probs, log_probs + V) - config_.piece_margin;
   tried_.clear();
   for (int p = 0; p < V; p++)
@@ -142,16 +227,25 @@ void Beam::merge() {
 }
 
 // Note on the last pieces that they are heard in this frame, where they clearly are. After a blank
-// it is not they that are heard, but the same piece anew.
+// it is not they that are heard, but the same piece anew. Where a better hypothesis has gone on from a
+// piece, that one knows when it was heard.
 void Beam::mark(const double* log_probs, int frame) {
   for (const Hypothesis& h : tips_) {
     Heard& node = nodes_[h.node];
     const double score = log_probs[node.piece];
-    if (h.node == root_ || h.blank > h.piece || score < CLEAR) continue;
+    if (h.node == root_ || h.blank > h.piece || score < CLEAR || is_behind(h)) continue;
     if (node.score < CLEAR) node.first = frame;  // it was a guess until now
     node.last = frame;
     node.score = std::max(node.score, score);
   }
+}
+
+// Whether a better hypothesis goes on from the last piece of this one.
+bool Beam::is_behind(const Hypothesis& h) const {
+  const double rank = h.total() + h.fused;
+  return std::any_of(tips_.begin(), tips_.end(), [&](const Hypothesis& other) {
+    return other.total() + other.fused > rank && at_depth(other.node, nodes_[h.node].depth) == h.node;
+  });
 }
 
 int Beam::best() const {
@@ -198,6 +292,8 @@ void Beam::keep_only(int depth) {
     if (at_depth(h.node, depth) == wanted) {
       next_.push_back(h);
       nodes_[h.node].holders++;
+    } else {
+      texts_.let_go(h.slot);
     }
   for (const Hypothesis& h : tips_) let_go(h.node);
   std::swap(tips_, next_);
@@ -206,6 +302,9 @@ void Beam::keep_only(int depth) {
 void Beam::settle(int depth) {
   const int before = root_, parent = nodes_[root_ = at_depth(best(), depth)].parent;
   if (root_ == before) return;
+  const size_t old = said_.size();
+  for (int at = root_; at != before; at = nodes_[at].parent) said_.push_back(nodes_[at].piece);
+  std::reverse(said_.begin() + old, said_.end());
   nodes_[root_].holders++;
   nodes_[root_].parent = -1;
   let_go(parent);
@@ -232,8 +331,10 @@ void Beam::let_go(int node) {
   }
 }
 
-void Beam::load(const am_heard* nodes, const int* parents, int count, const am_hypothesis* tips, int tip_count) {
+void Beam::load(const am_heard* nodes, const int* parents, int count, const am_hypothesis* tips, int tip_count,
+                std::vector<int> said) {
   clear();
+  said_ = std::move(said);
   for (int i = 0; i < count; i++) {
     const int at = add(parents[i], nodes[i].piece, nodes[i].first, nodes[i].score);
     nodes_[at].last = nodes[i].last;
@@ -246,8 +347,19 @@ void Beam::load(const am_heard* nodes, const int* parents, int count, const am_h
   for (int i = 0; i < tip_count; i++) {
     const am_hypothesis& t = tips[i];
     nodes_[t.node].holders++;
-    tips_.push_back({t.node, nodes_[t.node].piece, t.context, t.blank, t.piece, t.fused});
+    tips_.push_back({t.node, nodes_[t.node].piece, -1, false, t.context, t.blank, t.piece, t.fused});
   }
+  if (!texts_) return;
+  const int root = texts_.begin();
+  texts_.say({BLANK}, {root});  // the boundary
+  for (int piece : said_) texts_.say({piece}, {root});
+  for (Hypothesis& h : tips_) {
+    std::vector<int> path;
+    for (int at = h.node; at != root_; at = nodes_[at].parent) path.push_back(nodes_[at].piece);
+    h.slot = texts_.copy(root);
+    for (auto piece = path.rbegin(); piece != path.rend(); ++piece) texts_.say({*piece}, {h.slot});
+  }
+  texts_.let_go(root);
 }
 
 // The C interface.
@@ -266,8 +378,9 @@ void am_ngrams_link(const void* keys, long long nodes, int wide, int vocabulary,
   }
 }
 
-am_beam* am_beam_new(const am_ngrams* model, const am_beam_config* config, const double* starts) {
-  return new am_beam{Beam(*model, *config, starts)};
+am_beam* am_beam_new(const am_ngrams* model, const am_model* language, const am_beam_config* config,
+                     const double* bonus) {
+  return new am_beam{Beam(*model, language, *config, bonus)};
 }
 
 void am_beam_free(am_beam* b) { delete b; }
@@ -314,8 +427,14 @@ int am_beam_save(const am_beam* b, am_heard* nodes, int* parents, int room, am_h
   return static_cast<int>(order.size());
 }
 
+int am_beam_said(const am_beam* b, int* pieces, int room) {
+  const std::vector<int>& said = b->beam.said();
+  std::copy_n(said.begin(), std::min<size_t>(said.size(), room), pieces);
+  return static_cast<int>(said.size());
+}
+
 void am_beam_load(am_beam* b, const am_heard* nodes, const int* parents, int count, const am_hypothesis* tips,
-                  int tip_count) {
-  b->beam.load(nodes, parents, count, tips, tip_count);
+                  int tip_count, const int* said, int said_count) {
+  b->beam.load(nodes, parents, count, tips, tip_count, std::vector<int>(said, said + said_count));
 }
 }

@@ -3,6 +3,7 @@
 #include "engine.h"
 
 #include "conv.h"
+#include "language.h"
 #include "lti.h"
 #include "scan.h"
 #include "transcriber.h"
@@ -15,6 +16,7 @@ static bool add_block(void* model, const am_block* block) {
   return static_cast<Transcriber*>(static_cast<Model*>(model))->add(*block);
 }
 static void* new_wave(const am_wave* w) { return static_cast<Model*>(new Wave(*w)); }
+static void* new_language(const am_language* m) { return static_cast<Model*>(new Language(*m)); }
 static void destroy(void* model) { delete static_cast<Model*>(model); }
 static size_t state_floats(const void* model) { return static_cast<const Model*>(model)->state_floats(); }
 static Wave& wave(void* model) { return *static_cast<Wave*>(static_cast<Model*>(model)); }
@@ -31,6 +33,10 @@ static void feed(void* model, const uint8_t* codes, int streams, int samples, fl
 static void draw(void* model, const am_sampling* how, uint8_t* last, int streams, int samples, float* const* states,
                  const uint64_t* seeds, const uint64_t* first, uint8_t* out) {
   wave(model).draw(*how, last, streams, samples, states, seeds, first, out);
+}
+
+static void next(const void* model, const int* pieces, int count, float* const* states, float* log_probs) {
+  static_cast<const Language*>(static_cast<const Model*>(model))->next(pieces, count, states, log_probs);
 }
 
 static int64_t scan_items(const am_scan& call) { return Scan<0>(call).items(); }
@@ -77,8 +83,9 @@ static void lti_backward(const am_lti& call, int64_t from, int64_t to, const am_
 }
 
 extern const Engine ENGINE = {
-    new_transcriber, add_block,  new_wave,     destroy,       state_floats, transcribe,   feed,          draw,
-    scan_items,      scan_forward, scan_backward, conv_items, conv_forward, conv_backward, lti_items, lti_forward,
+    new_transcriber, add_block,    new_wave,      new_language, destroy,      state_floats,
+    transcribe,      feed,         draw,          next,         scan_items,   scan_forward,
+    scan_backward,   conv_items,   conv_forward,  conv_backward, lti_items,   lti_forward,
     lti_backward,
 };
 

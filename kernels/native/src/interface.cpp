@@ -99,6 +99,12 @@ std::string unsupported(const am_transcriber& t) {
   return t.block ? unsupported(t.block, t.blocks) : "";
 }
 
+std::string unsupported(const am_language& m) {
+  if (m.width % 16) return "width must be a multiple of 16, got " + std::to_string(m.width);
+  if (m.width > most) return "wider than " + std::to_string(most);
+  return unsupported(m.block, m.blocks);
+}
+
 template <typename Weights>
 am_model* make(const Weights& weights, void* (*Engine::*create)(const Weights*)) {
   const Engine* engine = pick().engine;
@@ -143,6 +149,8 @@ int am_transcriber_add(am_model* model, const am_block* block) {
 
 am_model* am_wave_new(const am_wave* weights) { return make(*weights, &Engine::new_wave); }
 
+am_model* am_language_new(const am_language* weights) { return make(*weights, &Engine::new_language); }
+
 void am_free(am_model* model) {
   if (!model) return;
   model->engine->destroy(model->model);
@@ -171,6 +179,10 @@ void am_wave_draw(am_model* model, const am_sampling* how, unsigned char* last, 
   static_assert(sizeof(unsigned long long) == sizeof(uint64_t), "seeds are 64 bits wide");
   model->engine->draw(model->model, how, last, streams, samples, states, reinterpret_cast<const uint64_t*>(seeds),
                       reinterpret_cast<const uint64_t*>(first), out);
+}
+
+void am_language_next(const am_model* model, const int* pieces, int count, float* const* states, float* log_probs) {
+  model->engine->next(model->model, pieces, count, states, log_probs);
 }
 
 void am_scan_forward(const am_scan* call, const am_sequence* out, float* last) {

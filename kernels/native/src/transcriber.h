@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "audiomamba.h"
+#include "head.h"
 #include "model.h"
 #include "stack.h"
 
@@ -15,10 +16,10 @@ class Transcriber : public Model {
   explicit Transcriber(const am_transcriber& t)
       : bins_(t.bins), c1_(t.channels[0]), c2_(t.channels[1]), width_(t.width), eps_(t.eps), int8_(t.int8),
         mean_(t.mel_mean, t.bins), scale_(t.mel_scale, t.bins), first_(t.first_weight, static_cast<size_t>(c1_) * 9),
-        first_bias_(t.first_bias, c1_), norm_(t.norm, t.width) {
+        first_bias_(t.first_bias, c1_),
+        head_(t.norm, t.out_weight, t.out_bias, t.vocabulary, t.width, t.eps, t.int8) {
     second_ = Linear(t.second_weight, t.second_bias, c2_, c1_ * 9, t.int8);
     project_ = Linear(t.project_weight, t.project_bias, width_, c2_ * (bins_ / 4), t.int8);
-    out_ = Linear(t.out_weight, t.out_bias, t.vocabulary, width_, t.int8);
     state_floats_ = subsample_floats();
     blocks_.reserve(t.blocks);
     for (int i = 0; t.block && i < t.blocks; i++) add(t.block[i]);
@@ -49,15 +50,7 @@ class Transcriber : public Model {
                 stream.get() + static_cast<size_t>(i) * frames * width_, working);
     for (size_t b = 0; b < blocks_.size(); b++)
       blocks_[b].run(stream.get(), sessions, frames, states, offsets_[b], scratch);
-    scratch.normed.reserve(static_cast<size_t>(M) * width_);
-    Block::normalise(stream.get(), norm_.get(), width_, eps_, M, scratch.normed.get());
-    const int ld = out_.padded(), vocabulary = out_.outputs();
-    scratch.wide.reserve(static_cast<size_t>(M) * ld);
-    out_.prepare(scratch.normed.get(), width_, M, scratch.rows);
-    out_.run(scratch.rows, M, scratch.wide.get(), ld);
-    for (int m = 0; m < M; m++)
-      log_softmax(scratch.wide.get() + static_cast<size_t>(m) * ld, vocabulary,
-                  log_probs + static_cast<size_t>(m) * vocabulary);
+    head_.run(stream.get(), M, scratch, log_probs);
   }
 
  private:
@@ -127,20 +120,12 @@ class Transcriber : public Model {
 
   static float silu1(float x) { return x / (1.0f + std::exp(-x)); }
 
-  static void log_softmax(const float* x, int n, float* y) {
-    float top = x[0];
-    for (int i = 1; i < n; i++) top = std::max(top, x[i]);
-    double total = 0;
-    for (int i = 0; i < n; i++) total += std::exp(x[i] - top);
-    const float log_total = top + static_cast<float>(std::log(total));
-    for (int i = 0; i < n; i++) y[i] = x[i] - log_total;
-  }
-
   int bins_, c1_, c2_, width_;
   float eps_;
   bool int8_;
-  Array<float> mean_, scale_, first_, first_bias_, norm_;
-  Linear second_, project_, out_;
+  Array<float> mean_, scale_, first_, first_bias_;
+  Linear second_, project_;
+  Head head_;
   std::vector<Block> blocks_;
   std::vector<size_t> offsets_;
   size_t state_floats_ = 0;

@@ -84,7 +84,7 @@ def test_graphs_draw_what_the_cpu_draws(guidance: float) -> None:
     drawn = []
     how = Sampling(temperature=0, guidance=guidance)
     for device in ("cpu", "cuda"):
-        engine = TorchWave(tiny_wave().to(device))
+        engine = TorchWave(tiny_wave().to(device), persistent=False)
         rows = [0, 1] if guidance == 1 else [0, 1, -1, -1]
         state, last = engine.begin(rows, rows), np.full(2, 128, np.uint8)
         seeds, parts = stream_seeds(0, 2), []

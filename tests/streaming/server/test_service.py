@@ -9,6 +9,7 @@ from audiomamba.errors import ModelError, ProtocolError
 from audiomamba.models import registry
 from audiomamba.streaming.protocol import StreamSettings
 from audiomamba.streaming.server.service import Service, load_service
+from audiomamba.text.fusion import Fusion
 from tests.models.wave.tiny import tiny_checkpoint
 
 Load = Callable[[str], Service]
@@ -42,6 +43,15 @@ def test_what_ships_is_offered_and_not_loaded(load: Load) -> None:
     ]  # fmt: skip
     assert "generate" in service.features()
     assert not any(voice.loaded for voice in service.voices)
+
+
+def test_the_language_model_is_read_before_the_first_stream(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Fusion] = []
+    monkeypatch.setattr(Fusion, "read", lambda fusion: read.append(fusion))
+    load("")
+    assert len(read) == 1
 
 
 def test_a_stream_chooses_among_them(load: Load) -> None:

@@ -74,7 +74,7 @@ class Page:
             raise AssertionError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
-    async def until(self, code: str, seconds: float = 15.0) -> Any:
+    async def until(self, code: str, seconds: float = 60.0) -> Any:
         """Wait until an expression is true; returns its value."""
         deadline = asyncio.get_running_loop().time() + seconds
         while not (value := await self.evaluate(code)):

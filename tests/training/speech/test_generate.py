@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiomamba.training.corpus import Corpus, CorpusWriter
-from audiomamba.training.speech.generate import Plan, plan_batches, speak_lines, write_batch
+from audiomamba.training.speech.generate import (
+    EVERYBODY,
+    Cast,
+    Plan,
+    plan_batches,
+    speak_lines,
+    write_batch,
+)
 from audiomamba.training.speech.kokoro.model import Kokoro, Planned, Spoken
 from audiomamba.training.speech.kokoro.segments import GAP
 from audiomamba.training.speech.script import Script
@@ -56,13 +63,13 @@ def voices() -> Voices:
     return Voices(names, tables, tables.std(0))
 
 
-def speak(folder: Path, lines: range, *, held_out: bool = False) -> Corpus:
+def speak(folder: Path, lines: range, *, cast_of: Cast = EVERYBODY) -> Corpus:
     told, who = script(60), voices()
     model = cast(Kokoro, cast(Any, Hum()))
     plan = Plan(round_lines=25, plan_lines=10, batch_frames=200)
     with CorpusWriter(folder) as writer:
         rng = np.random.default_rng(2)
-        for batch in speak_lines(model, told, who, iter(lines), plan, seed=1, held_out=held_out):
+        for batch in speak_lines(model, told, who, iter(lines), plan, seed=1, cast=cast_of):
             write_batch(writer, told, batch, rng)
     return Corpus(folder)
 
@@ -90,8 +97,15 @@ def test_a_line_has_the_same_speaker_wherever_a_run_starts(tmp_path: Path) -> No
 
 
 def test_held_out_speakers_are_held_out_voices(tmp_path: Path) -> None:
-    heard = {u.speaker for u in speak(tmp_path, range(30), held_out=True)}
+    heard = {u.speaker for u in speak(tmp_path, range(30), cast_of=Cast(held_out=True))}
     assert heard <= set(HELD_OUT)
+
+
+def test_few_voices_are_the_first_ones_and_no_mixes(tmp_path: Path) -> None:
+    one = {u.speaker for u in speak(tmp_path / "one", range(60), cast_of=Cast(stock=1))}
+    three = {u.speaker for u in speak(tmp_path / "three", range(60), cast_of=Cast(stock=3))}
+    assert one == set(voices().stock_names()[:1])
+    assert three == set(voices().stock_names()[:3])
 
 
 def test_batches_are_full_and_of_similar_length() -> None:

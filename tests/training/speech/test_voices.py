@@ -51,6 +51,15 @@ def test_a_stock_voice_speaks_with_its_own_row(voices: Voices) -> None:
     np.testing.assert_allclose(voices.style(speaker, 7), table[6], atol=1e-6)
 
 
+def test_few_voices_are_of_both_sexes_and_accents(voices: Voices) -> None:
+    assert voices.stock_names() == ["af_sky", "am_adam", "bf_lily", "bm_lewis"]
+    rng = np.random.default_rng(4)
+    assert {voices.one_of(2, rng).name for _ in range(50)} == {"af_sky", "am_adam"}
+    for count in (0, 5):
+        with pytest.raises(ConfigError, match="1 to 4"):
+            voices.one_of(count, rng)
+
+
 def test_tables_without_the_held_out_voices_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", af_sky=np.zeros((2, 256), np.float16))
     with pytest.raises(ConfigError, match="af_bella"):
