@@ -79,6 +79,9 @@ TABLES: Final[Mapping[str, Table]] = {
     # channels, threads along time, and successive frames of a thread; lanes lie along the
     # contiguous axis. time_contiguous 0 or 1, and likewise gradient_contiguous of the output's;
     # frames and taps of a call, pairs of a row and a channel.
+    # Where time is contiguous: channels, and lanes in time of 8 frames each. taps.
+    "conv.vectors_forward": {ANY: (Blocks({}, {"channels": 1, "threads_time": 64}, 1),)},
+    "conv.vectors_backward": {ANY: (Blocks({}, {"channels": 1, "threads_time": 32}, 1),)},
     "conv.forward": {
         "sm_90": (
             *_CONV_MANY_TAPS,
@@ -221,21 +224,27 @@ TABLES: Final[Mapping[str, Table]] = {
     },
     # rows x channels of a call, in proportion more with more than 16 states, up to which its rows
     # are cut into pieces; how many pairs there shall be then; steps of a piece, and pieces of a
-    # row, at least. From the times of whole rows on an H200, not measured: 1,536 pairs cost five
-    # times as much a step and pair as 12,288.
+    # row, at least. states padded to a power of two.
     "scan.pieces": {
-        ANY: (Blocks({}, {"most": 3072, "pairs": 32_768, "least": 256, "pieces": 4}, 1),),
+        ANY: (Blocks({}, {"most": 3072, "pairs": 49_152, "least": 256, "pieces": 4}, 1),),
+    },
+    "scan.pieces_backward": {
+        ANY: (
+            Blocks({"states": 64}, {"most": 16_384, "pairs": 65_536, "least": 256, "pieces": 4}, 1),
+            Blocks({}, {"most": 3072, "pairs": 65_536, "least": 256, "pieces": 4}, 1),
+        ),
     },
     # channels of 16 states (in proportion for others; as many warps more for every 32 states from
     # 64 on), and steps loaded at once, 4 or 8. states padded to a power of two, pairs of a sequence
     # and a channel.
     "scan.forward": {
         "sm_90": (
-            Blocks({"pairs": 32_768}, {"channels": 32, "steps": 8}, 1),
+            Blocks({"pairs": 49_152}, {"channels": 32, "steps": 8}, 1),
+            Blocks({"pairs": 32_768}, {"channels": 16, "steps": 8}, 1, registers=128),
             Blocks({"states": 128}, {"channels": 8, "steps": 8}, 1, registers=96),
-            Blocks({"states": 64, "pairs": 4096}, {"channels": 16, "steps": 4}, 2),
+            Blocks({"states": 64, "pairs": 4096}, {"channels": 16, "steps": 8}, 2, registers=168),
             Blocks({"states": 64}, {"channels": 8, "steps": 8}, 1, registers=96),
-            Blocks({"pairs": 2048}, {"channels": 8, "steps": 8}, 1, registers=96),
+            Blocks({"pairs": 2048}, {"channels": 16, "steps": 8}, 2, registers=128),
             Blocks({}, {"channels": 2, "steps": 8}, 1, registers=128),
         ),
         ANY: (
@@ -247,7 +256,7 @@ TABLES: Final[Mapping[str, Table]] = {
         "sm_90": (
             Blocks({"pairs": 32_768}, {"channels": 32, "steps": 4}, 1),
             Blocks({"states": 128}, {"channels": 8, "steps": 8}, 1, registers=168),
-            Blocks({"states": 64, "pairs": 4096}, {"channels": 16, "steps": 4}, 1, registers=255),
+            Blocks({"states": 64, "pairs": 4096}, {"channels": 32, "steps": 4}, 2, registers=255),
             Blocks({"states": 64}, {"channels": 8, "steps": 8}, 1, registers=168),
             Blocks({"pairs": 2048}, {"channels": 8, "steps": 8}, 1, registers=168),
             Blocks({}, {"channels": 2, "steps": 8}, 1, registers=168),

@@ -215,52 +215,46 @@ def _scans() -> list[Problem]:
     registers than 16 do."""
     speeds = {speed.name: speed for speed in scan_cases.SPEED}
     forward = {
-        "states-64": (
-            {"states": 64, "pairs": 4096},
-            _grid({"channels": (16, 32), "steps": (8,)}, (1,), (None, 128, 168))
-            + _grid({"channels": (16,), "steps": (4,)}, (1, 2), (None,)),
-        ),
-        "one-long": (
-            {},
-            _grid({"channels": (2, 4, 8), "steps": (8,)}, (1,), (None, 80, 112, 128)),
-        ),
         "wide": (
             {"pairs": 2048},
-            _grid({"channels": (8, 16, 32), "steps": (8,)}, (1,), (None, 128, 168))
-            + _grid({"channels": (8, 16), "steps": (4,)}, (1,), (None,)),
+            _grid({"channels": (8,), "steps": (8,)}, (1,), (112, 128))
+            + _grid({"channels": (16,), "steps": (8,)}, (1, 2), (128, 168)),
         ),
-        "train": (
+        "many": (
             {"pairs": 32_768},
-            _grid({"channels": (16, 32), "steps": (4, 8)}, (1,), (None, 128))
-            + _grid({"channels": (64,), "steps": (8,)}, (2,), (None, 128)),
+            _grid({"channels": (8, 16, 32), "steps": (8,)}, (1,), (None, 128, 168)),
+        ),
+        "one-long": (  # of the pieces that its row is cut into
+            {"pairs": 49_152},
+            _grid({"channels": (8, 16, 32), "steps": (8,)}, (1,), (None, 128)),
+        ),
+        "states-64": (
+            {"states": 64, "pairs": 4096},
+            _grid({"channels": (8, 16), "steps": (8,)}, (2,), (112, 128, 168)),
         ),
     }
+    many = _grid({"channels": (16, 32), "steps": (4,)}, (1,), (None, 168)) + _grid(
+        {"channels": (8,), "steps": (4, 8)}, (1,), (128, 168)
+    )
     backward = {
-        "states-64": (
-            {"states": 64, "pairs": 4096},
-            _grid({"channels": (8, 16), "steps": (4,)}, (1,), (168, 200, 255))
-            + _grid({"channels": (16,), "steps": (4,)}, (2,), (128, 168)),
-        ),
-        "one-long": (
-            {},
-            _grid({"channels": (2, 4), "steps": (4, 8)}, (1,), (128, 168))
-            + _grid({"channels": (8,), "steps": (4,)}, (1,), (112, 128, 168)),
-        ),
         "wide": (
             {"pairs": 2048},
-            _grid({"channels": (8, 16), "steps": (4,)}, (1,), (128, 168, 200))
-            + _grid({"channels": (8,), "steps": (8,)}, (1,), (200, 255)),
+            _grid({"channels": (8,), "steps": (4, 8)}, (1,), (128, 168))
+            + _grid({"channels": (16,), "steps": (4, 8)}, (1, 2), (None, 168)),
         ),
-        "train": (
-            {"pairs": 32_768},
-            _grid({"channels": (16, 32), "steps": (4,)}, (1,), (128, 168, 200, 255)),
+        "many": ({"pairs": 32_768}, many),
+        "one-long": ({"pairs": 32_768}, many),
+        "states-64": (
+            {"states": 64, "pairs": 4096},
+            _grid({"channels": (8, 16, 32), "steps": (4,)}, (1, 2), (128, 255)),
         ),
     }
     return [
         Problem(
             kernel=f"scan.{'backward' if both else 'forward'}",
             name=f"{speed.B}, {speed.T}, {speed.D}, N {speed.N}",
-            sizes={"pairs": speed.B * speed.D, "states": speed.N},
+            # Of the pieces, where rows are cut.
+            sizes={"pairs": max(speed.B * speed.D, least.get("pairs", 0)), "states": speed.N},
             least=least,
             rows=rows,
             make=partial(_scan, speed, both),
@@ -295,29 +289,16 @@ def _dualities() -> list[Problem]:
 
 
 def _convolutions() -> list[Problem]:
-    """With fewer frames a thread loads more, and lanes lie closer together."""
-    forward = (
-        _grid({"channels": (1, 2), "threads_time": (128,), "frames": (1, 2, 4)}, (2, 4))
-        + _grid({"channels": (4,), "threads_time": (32,), "frames": (1, 2, 4)}, (1, 4))
-        + _grid({"channels": (4,), "threads_time": (64,), "frames": (1, 2)}, (4, 8))
-    )
-    backward = (
-        _grid({"channels": (1, 2), "threads_time": (128,), "frames": (2, 4)}, (4,))
-        + _grid({"channels": (1, 4), "threads_time": (32,), "frames": (4, 8)}, (1,))
-        + _grid({"channels": (4, 8), "threads_time": (32,), "frames": (2, 4)}, (4,))
+    """Of whole vectors of time; 32 lanes in time are one of 8 frames each a warp's."""
+    rows = _grid({"channels": (1,), "threads_time": (32, 64, 128)}, (1, 2)) + _grid(
+        {"channels": (2, 4), "threads_time": (32, 64)}, (1, 4)
     )
     return [
         Problem(
-            kernel=f"conv.{'backward' if both else 'forward'}",
+            kernel=f"conv.vectors_{'backward' if both else 'forward'}",
             name=f"{case.B}, {case.T}, {case.D}, K {case.K}",
-            sizes={
-                "time_contiguous": 1,
-                "gradient_contiguous": 1,  # the output's is taken to be as the input lies
-                "frames": case.T,
-                "taps": case.K,
-                "pairs": case.B * case.D,
-            },
-            rows=backward if both else forward,
+            sizes={"taps": case.K},
+            rows=rows,
             make=partial(_conv, case, both),
             bound=BOTH_BOUND if both else FORWARD_BOUND,
         )
@@ -325,6 +306,7 @@ def _convolutions() -> list[Problem]:
         for case in (
             conv_cases.Case(8, 2048, 1536, 4, "silu", state=False),
             conv_cases.Case(64, 400, 640, 4, "silu", state=False),
+            conv_cases.Case(8, 2048, 1536, 15, state=False),
         )
     ]
 

@@ -65,7 +65,8 @@ def test_the_first_row_that_holds_is_taken() -> None:
     ("kernel", "sizes", "channels"),
     [
         ("scan.forward", {"pairs": 1536, "states": 16}, 2),
-        ("scan.forward", {"pairs": 12_288, "states": 16}, 8),
+        ("scan.forward", {"pairs": 12_288, "states": 16}, 16),
+        ("scan.forward", {"pairs": 32_768, "states": 16}, 16),
         ("scan.forward", {"pairs": 81_920, "states": 16}, 32),
         ("scan.forward", {"pairs": 4096, "states": 64}, 16),
         ("scan.forward", {"pairs": 512, "states": 64}, 8),

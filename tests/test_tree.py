@@ -37,6 +37,7 @@ COVERED_BY = {
     "audiomamba/training/tokenizers.py": "tests/training/test_experiment.py",
     "audiomamba/training/config.py": "tests/training/test_experiment.py",
     "audiomamba/training/delayed": "tests/training/delayed/test_run.py",
+    "audiomamba/training/ends": "tests/training/ends/test_run.py",
     "audiomamba/training/language": "tests/training/language/test_run.py",
     "audiomamba/training/wave/config.py": "tests/training/wave/test_run.py",
     "audiomamba/training/wave/measure.py": "tests/training/wave/test_run.py",

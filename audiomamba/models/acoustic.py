@@ -31,7 +31,10 @@ class AcousticModel(Protocol):
         """The state before the first frame."""
 
     def log_probs(self, features: Floats, state: Any) -> tuple[Floats, Any]:
-        """``(T, pieces)`` of the next ``features (4 T, bins)``, and the state after them."""
+        """Of the next ``features (4 T, bins)``, and the state after them.
+
+        ``(T, outputs)``: of the pieces, then of each of the configuration's ``ends``.
+        """
 
     def state_bytes(self, state: Any) -> int:
         """Size of a state; the same at any time."""

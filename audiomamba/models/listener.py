@@ -147,12 +147,20 @@ class Listener:
         return None if lm is False else self._fusion
 
     def decoder_config(self, **changes: Any) -> DecoderConfig:
-        """Decoding as this model wants it, with ``changes``."""
+        """Decoding as this model wants it, with ``changes``.
+
+        A ``silence_s`` among them means that pause and nothing else: the model's endpoint outputs
+        have no say, unless ``ends`` is there too.
+        """
+        if "silence_s" in changes:
+            changes = {"ends": None, **changes}
         config = DecoderConfig(
             frame_s=self.config.frame_s,
             emission_delay_s=self.config.delay_s,
             start_delay_s=self.config.start_delay_s,
             confidence_scale=self.config.confidence_scale,
+            silence_s=self.config.silence_s,
+            ends=self.config.endpoint,
         )
         return replace(config, **changes)
 

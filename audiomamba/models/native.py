@@ -43,6 +43,7 @@ class NativeTranscriber:
         self._library = native.library()
         self.bins = int(config["mel"]["bins"])
         self.vocabulary = int(config["vocabulary"])
+        self.outputs = self.vocabulary + len(config.get("ends", ()))
         self._model = self._build(config, weights, int8)
         self.state_floats = int(self._library.am_state_floats(self._model))
 
@@ -68,9 +69,10 @@ class NativeTranscriber:
         return np.zeros((streams, self.state_floats), np.float32)
 
     def transcribe(self, features: Floats, states: Floats, rows: NDArray[np.intp]) -> Floats:
-        """Log-probabilities ``(M, T, vocabulary)`` of ``features (M, 4 T, bins)``.
+        """Log-probabilities ``(M, T, outputs)`` of ``features (M, 4 T, bins)``.
 
-        Rows ``rows (M,)``, all different, of ``states`` advance in place.
+        Of the pieces, then of each of the configuration's ``ends``. Rows ``rows (M,)``, all
+        different, of ``states`` advance in place.
 
         Raises:
             ShapeError: shapes do not fit, or ``states`` is not float32 with rows in one piece.
@@ -95,7 +97,7 @@ class NativeTranscriber:
         if len(set(at)) != M or not all(0 <= row < len(states) for row in at):
             raise ShapeError(f"native: wants different rows of {len(states)}, got {at}")
         features = np.ascontiguousarray(features, np.float32)
-        out = np.empty((M, frames // FACTOR, self.vocabulary), np.float32)
+        out = np.empty((M, frames // FACTOR, self.outputs), np.float32)
         first, stride = states.ctypes.data, states.strides[0]
         pointers = (ctypes.c_void_p * M)(*(first + row * stride for row in at))
         self._library.am_transcribe(
@@ -130,7 +132,8 @@ class NativeTranscriber:
         """All but the blocks."""
         width, bins, vocabulary = int(config["stack"]["width"]), self.bins, self.vocabulary
         first, second = (int(channels) for channels in config["subsample_channels"])
-        return native.Transcriber(
+        ends = self.outputs - vocabulary
+        described = native.Transcriber(
             bins=bins,
             channels=(ctypes.c_int * 2)(first, second),
             width=width,
@@ -149,4 +152,9 @@ class NativeTranscriber:
             norm=take("stack.norm.weight", width),
             out_weight=take("out.weight", vocabulary, width),
             out_bias=take("out.bias", vocabulary),
+            ends=ends,
         )
+        if ends:
+            described.ends_weight = take("ends.weight", ends, width)
+            described.ends_bias = take("ends.bias", ends)
+        return described

@@ -99,8 +99,12 @@ class Recognition:
         return self._front.wanted(short) if short > 0 else 0
 
     def accept(self, log_probs: NDArray[np.float32]) -> list[Event]:
-        """Take what the model made of a block, ``(T, vocabulary)``; what it changes is returned."""
-        return self._decoder.feed(log_probs)
+        """Take what the model made of a block, ``(T, outputs)``; what it changes is returned.
+
+        Behind the pieces' come those of the model's ``ends``, if it has any.
+        """
+        pieces = len(self._vocabulary)
+        return self._decoder.feed(log_probs[:, :pieces], log_probs[:, pieces:])
 
     def flush(self) -> list[Event]:
         """Close the utterance; the stream goes on."""

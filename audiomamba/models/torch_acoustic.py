@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from audiomamba.config import from_mapping
 from audiomamba.errors import ModelError
@@ -51,7 +50,7 @@ class TorchAcoustic:
     ) -> tuple[Floats, TranscriberState]:
         x = torch.from_numpy(features).to(self._device)[None]
         logits, state = self.model.transcribe(x, state)
-        out: Floats = F.log_softmax(logits[0].float(), -1).cpu().numpy()
+        out: Floats = self.model.log_probs(logits[0]).cpu().numpy()
         return out, state
 
     def state_bytes(self, state: TranscriberState) -> int:

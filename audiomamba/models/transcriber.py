@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from audiomamba.models.pyramid import Pyramid, PyramidState
 from audiomamba.models.subsample import Subsampler, SubsamplerState
@@ -20,6 +21,7 @@ class TranscriberOutput(NamedTuple):
     inter_logits: Tensor | None  # (B, T, vocabulary)
     phone_logits: Tensor | None  # (B, T, phones)
     activity: Tensor | None  # (B, T)
+    ends: Tensor | None = None  # (B, T, ends)
 
 
 class TranscriberState(NamedTuple):
@@ -74,6 +76,8 @@ class Transcriber(nn.Module):
             self.phone = TapHead(width, config.phones, eps)
         if config.activity:
             self.active = nn.Linear(width, 1)
+        if config.ends:
+            self.ends = nn.Linear(width, len(config.ends))
 
     def set_feature_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Fix the normalisation of log-mel: mean and deviation a bin, ``(bins,)`` each."""
@@ -105,15 +109,27 @@ class Transcriber(nn.Module):
             self.inter(stream[c.inter_layer]) if c.inter_layer else None,
             self.phone(stream[c.phone_layer]) if c.phone_layer else None,
             self.active(y)[..., 0] if c.activity else None,
+            self.ends(y) if c.ends else None,
         )
         return out, TranscriberState(subsampled, stack)
 
     def transcribe(
         self, features: Tensor, state: TranscriberState
     ) -> tuple[Tensor, TranscriberState]:
-        """The logits alone, ``(B, T, vocabulary)``: what recognition needs."""
+        """The logits of pieces and of ends, ``(B, T, outputs)``: what recognition needs."""
         y, state = self.encode(features, state)
-        return self.out(y), state
+        return self._outputs(y), state
+
+    def log_probs(self, logits: Tensor) -> Tensor:
+        """Logarithms of the probabilities that ``logits (..., outputs)`` mean, in float32.
+
+        Those of the pieces are of one choice; each of ``ends`` is one of its own, yes or no.
+        """
+        logits = logits.float()
+        if not self.config.ends:
+            return F.log_softmax(logits, -1)
+        pieces, ends = logits.split([self.config.vocabulary, len(self.config.ends)], -1)
+        return torch.cat([F.log_softmax(pieces, -1), F.logsigmoid(ends)], -1)
 
     def encode(
         self, features: Tensor, state: TranscriberState | None = None
@@ -124,10 +140,14 @@ class Transcriber(nn.Module):
         return y, TranscriberState(subsampled, stack)
 
     def step_(self, features: Tensor, pool: TranscriberState, slots: Tensor) -> Tensor:
-        """Logits ``(M, T, vocabulary)`` of ``features (M, 4 T, bins)``; rows ``slots`` advance."""
+        """Logits ``(M, T, outputs)`` of ``features (M, 4 T, bins)``; rows ``slots`` advance."""
         x, subsampled = self._subsample(features, gather(pool.subsample, slots))
         scatter_(pool.subsample, slots, subsampled)
-        return self.out(self.stack.step_(x, pool.stack, slots))  # type: ignore[no-any-return]
+        return self._outputs(self.stack.step_(x, pool.stack, slots))
+
+    def _outputs(self, y: Tensor) -> Tensor:
+        pieces: Tensor = self.out(y)
+        return torch.cat([pieces, self.ends(y)], -1) if self.config.ends else pieces
 
     def _subsample(
         self, features: Tensor, state: SubsamplerState | PyramidState | None

@@ -9,6 +9,7 @@ from audiomamba.audio.mel import MelConfig
 from audiomamba.audio.waveform import WaveformConfig
 from audiomamba.errors import ConfigError
 from audiomamba.nn.config import LayerConfig, StackConfig
+from audiomamba.text.endpoint import EndRule
 
 __all__ = ["FACTOR", "PyramidConfig", "PyramidStage", "TranscriberConfig"]
 
@@ -97,6 +98,11 @@ class TranscriberConfig:
     phone_layer: int = 6  # layers before the phone head, a training aid; 0 = no such head
     phones: int = 178  # symbols of the synthesiser's alphabet
     activity: bool = True  # a head that says whether somebody speaks
+    # Seconds; for each, a frame says how likely it is that nobody speaks for so long after what it
+    # has heard, 25 ms of sound from its start. Trained apart, over the finished encoder.
+    ends: list[float] = field(default_factory=list)
+    endpoint: EndRule | None = None  # how they end an utterance, chosen by measuring; None: never
+    silence_s: float = 0.6  # pause that ends one whatever they say
     # Mean seconds from a word's beginning to its first piece, look-ahead not counted; measured.
     start_delay_s: float = 0.0
     emission_delay_s: float = 0.0  # the same from its end to its last piece, look-ahead not counted
@@ -107,6 +113,12 @@ class TranscriberConfig:
         for name in ("inter_layer", "phone_layer"):
             if not 0 <= getattr(self, name) < depth:
                 raise ConfigError(f"{name} must be in 0..{depth - 1}, got {getattr(self, name)}")
+        if any(seconds <= 0 for seconds in self.ends):
+            raise ConfigError(f"ends must be above 0 s, got {self.ends}")
+        if self.endpoint is not None and self.endpoint.output >= len(self.ends):
+            raise ConfigError(
+                f"endpoint.output must be one of {len(self.ends)} ends, got {self.endpoint.output}"
+            )
         if len(self.subsample_channels) != 2:
             raise ConfigError(
                 f"subsample_channels wants two numbers, got {self.subsample_channels}"
@@ -123,6 +135,11 @@ class TranscriberConfig:
                     f"pyramid: high_hz must be below {self.mel.sample_rate / 2}, "
                     f"got {self.pyramid.high_hz}"
                 )
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a frame comes to: a logit each of the pieces, then one each of ``ends``."""
+        return self.vocabulary + len(self.ends)
 
     @property
     def features(self) -> FeatureConfig:

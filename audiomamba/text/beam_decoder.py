@@ -54,7 +54,6 @@ class BeamDecoder:
         self._blank = float(np.log(beam.blank))
         self._utterances = Utterances(config)
         self._undecided = round(UNDECIDED_S / config.frame_s)
-        self._silence = self._utterances.shortest_pause
         self._frame = 0  # frames taken
         self._heard = -1  # the last frame of speech
         self._stepped = -1  # the last frame that the search took
@@ -64,14 +63,22 @@ class BeamDecoder:
         self._opened = False  # whether the utterance was announced
         self._shown = ("", "")
 
-    def feed(self, log_probs: NDArray[np.float32]) -> list[Event]:
+    def feed(
+        self, log_probs: NDArray[np.float32], ends: NDArray[np.float32] | None = None
+    ) -> list[Event]:
         check_shape(log_probs, self._vocabulary)
         events: list[Event] = []
+        expected = self._utterances.ending.expected(len(log_probs), ends)
         blank = log_probs[:, BLANK]
         speech = blank <= np.log1p(-self.config.threshold + 1e-9)
-        for at in np.flatnonzero((blank < self._blank) | speech).tolist():
+        heard = (blank < self._blank) | speech
+        for at in np.flatnonzero(heard | expected).tolist():
             frame = self._frame + at
             self._close_if_silent(frame, events)
+            if expected[at] and not speech[at]:
+                self._close_if_silent(frame + 1, events, expected=True)
+            if not heard[at]:
+                continue
             if speech[at]:
                 self._heard = frame
             elif self._search.empty and not self._fixed:
@@ -104,6 +111,7 @@ class BeamDecoder:
             "checked": self._checked,
             "utterance": self._utterances.number,
             "ended": self._utterances.ended,
+            "held": self._utterances.ending.held,
             "words": [asdict(word) for word in self._fixed],
             "believed": self._believed,
             "opened": self._opened,
@@ -118,6 +126,7 @@ class BeamDecoder:
         self._stepped, self._checked = int(state["stepped"]), int(state["checked"])
         self._utterances.number = int(state["utterance"])
         self._utterances.ended = int(state["ended"])
+        self._utterances.ending.held = int(state.get("held", 0))
         self._fixed = [Spoken(**word) for word in state["words"]]
         self._believed, self._opened = bool(state["believed"]), bool(state["opened"])
         self._shown = (str(state["shown"][0]), str(state["shown"][1]))
@@ -163,15 +172,18 @@ class BeamDecoder:
             self._close([word for word, _ in words], "max_length", events)
             self._search.restart()
 
-    def _close_if_silent(self, frame: int, events: list[Event]) -> None:
+    def _close_if_silent(self, frame: int, events: list[Event], *, expected: bool = False) -> None:
         """Close the utterance if the pause before ``frame`` is long enough."""
-        if frame - self._heard - 1 < self._silence:
+        if self._search.empty and not self._fixed:
+            return
+        shortest = self._utterances.shortest_pause(expected=expected)
+        if frame - self._heard - 1 < shortest:
             return  # whatever the search says
         last = max(self._heard, self._search.last_heard)
-        if frame - last - 1 < self._silence:
+        if frame - last - 1 < shortest:
             return
         words = [*self._fixed, *(word for word, _ in self._words())]
-        if words and self._utterances.is_over(words[0].first, last, frame):
+        if words and self._utterances.is_over(words[0].first, last, frame, expected=expected):
             self._close(words, "endpoint", events)
             self._search.restart()
         elif not words and not self._search.empty:

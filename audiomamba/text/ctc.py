@@ -23,8 +23,10 @@ Floats = NDArray[np.float32]
 class Decoder(Protocol):
     """Decodes one stream; any cut of the frames into calls gives the same finals."""
 
-    def feed(self, log_probs: Floats) -> list[Event]:
+    def feed(self, log_probs: Floats, ends: Floats | None = None) -> list[Event]:
         """Take ``(k, pieces)`` log-probabilities of the next k frames; return what they changed.
+
+        ``ends``: what the model expects, ``(k, outputs)``, for ``DecoderConfig.ends``.
 
         Raises:
             ShapeError: not two axes, or not as many pieces as the vocabulary has.
@@ -72,16 +74,19 @@ class CtcDecoder:
         self._believed = False  # whether the utterance was announced
         self._changed = False
 
-    def feed(self, log_probs: Floats) -> list[Event]:
+    def feed(self, log_probs: Floats, ends: Floats | None = None) -> list[Event]:
         check_shape(log_probs, self._vocabulary)
         events: list[Event] = []
+        expected = self._utterances.ending.expected(len(log_probs), ends)
         best = log_probs.argmax(1)
         scores = log_probs[np.arange(len(best)), best]
         before = np.concatenate([[self._previous], best[:-1]])
         speech = log_probs[:, BLANK] <= np.log1p(-self.config.threshold + 1e-9)
-        for at in np.flatnonzero(speech | (best != BLANK)).tolist():
+        for at in np.flatnonzero(speech | (best != BLANK) | expected).tolist():
             frame = self._frame + at
             self._close_if_silent(frame, events)
+            if expected[at] and best[at] == BLANK and not speech[at]:
+                self._close_if_silent(frame + 1, events, expected=True)
             if speech[at]:
                 self._heard = frame
             if best[at] == BLANK:
@@ -112,6 +117,7 @@ class CtcDecoder:
             "heard": self._heard,
             "utterance": self._utterances.number,
             "ended": self._utterances.ended,
+            "held": self._utterances.ending.held,
             "previous": self._previous,
             "words": [asdict(word) for word in self._words],
             "believed": self._believed,
@@ -123,6 +129,7 @@ class CtcDecoder:
         self._frame, self._heard = int(state["frame"]), int(state["heard"])
         self._utterances.number = int(state["utterance"])
         self._utterances.ended = int(state["ended"])
+        self._utterances.ending.held = int(state.get("held", 0))
         self._previous = int(state["previous"])
         self._words = [Spoken(**word) for word in state["words"]]
         self._believed = bool(state["believed"])
@@ -145,12 +152,12 @@ class CtcDecoder:
             self._believed = True
             events.append(self._utterances.open(self._words[0].first))
 
-    def _close_if_silent(self, frame: int, events: list[Event]) -> None:
+    def _close_if_silent(self, frame: int, events: list[Event], *, expected: bool = False) -> None:
         """Close the utterance if the pause before ``frame`` is long enough."""
         if not self._words:
             return
         last = max(self._heard, self._words[-1].last)
-        if self._utterances.is_over(self._words[0].first, last, frame):
+        if self._utterances.is_over(self._words[0].first, last, frame, expected=expected):
             self._close("endpoint", events)
 
     def _close_now(self, reason: Reason) -> list[Event]:

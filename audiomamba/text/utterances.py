@@ -12,6 +12,7 @@ import numpy as np
 
 from audiomamba.errors import ConfigError
 from audiomamba.text.confidence import calibrated
+from audiomamba.text.endpoint import Ending, EndRule
 from audiomamba.text.events import Event, Final, Partial, Reason, SpeechEnd, SpeechStart, Word
 
 __all__ = ["LONGEST_WORD", "DecoderConfig", "Spoken", "Utterances", "texts"]
@@ -28,7 +29,8 @@ class DecoderConfig:
     emission_delay_s: float = 0.0  # seconds from a sound to its piece; taken off all times
     start_delay_s: float = 0.0  # seconds from a word's beginning to its first piece
     endpointing: bool = True  # close utterances at pauses; else only when asked to
-    silence_s: float = 0.6  # pause that ends an utterance
+    silence_s: float = 0.6  # pause that ends an utterance, whatever `ends` says
+    ends: EndRule | None = None  # ends one earlier, where the model expects its end
     min_speech_s: float = 0.1  # an utterance shorter than this waits for twice the pause
     max_utterance_s: float = 30.0  # an utterance is closed after this, at a word's end
     threshold: float = 0.5  # probability from which a frame is speech and a word is believed
@@ -71,17 +73,21 @@ class Utterances:
     Attributes:
         number: Of the utterance that is open, or comes next.
         ended: Frame after the last word of the utterance before.
+        ending: What the model expects.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
         self.config = config
         self.number = 0
         self.ended = 0
+        self.ending = Ending(config.ends, config.frame_s)
         # A word is as sure as its worst piece, so less than a frame of speech is.
         self._sure = 2 * float(np.log(max(config.threshold, 1e-9))) - 1e-6
         # A word is heard so long after it began: only then is the pause before it known to be one.
         self._unheard = round(config.start_delay_s / config.frame_s)
         self._silence = max(1, round(config.silence_s / config.frame_s))
+        pause_s = config.ends.pause_s if config.ends is not None else config.silence_s
+        self._expected = max(1, round(pause_s / config.frame_s))
         self._min_speech = round(config.min_speech_s / config.frame_s)
         self._longest = max(1, round(config.max_utterance_s / config.frame_s))
 
@@ -89,17 +95,19 @@ class Utterances:
         """Whether one of the words is sure enough for this to be speech."""
         return any(word.score >= self._sure for word in words)
 
-    def is_over(self, first: int, last: int, frame: int) -> bool:
-        """Whether the pause from ``last`` up to ``frame`` ends an utterance begun at ``first``."""
+    def is_over(self, first: int, last: int, frame: int, *, expected: bool = False) -> bool:
+        """Whether the pause from ``last`` up to ``frame`` ends an utterance begun at ``first``.
+
+        ``expected``: the model expects its end there, so that a shorter pause is enough.
+        """
         # Twice, not never: CTC writes many a short word ("no") in a single frame.
         times = 1 if last - first >= self._min_speech - 1 else 2
-        pause = self._unheard + times * self._silence
+        pause = times * self._expected if expected else self._unheard + times * self._silence
         return self.config.endpointing and frame - last - 1 >= pause
 
-    @property
-    def shortest_pause(self) -> int:
+    def shortest_pause(self, *, expected: bool = False) -> int:
         """Frames without a piece that any utterance takes to be over."""
-        return self._unheard + self._silence
+        return self._expected if expected else self._unheard + self._silence
 
     def is_long(self, first: int, frame: int) -> bool:
         """Whether an utterance begun at ``first`` is closed where the next word begins."""

@@ -24,6 +24,7 @@ from audiomamba.training.shards import read_shards, write_shards
 __all__ = ["Progress", "load_export", "load_last", "resume_folder", "save_export", "save_last"]
 
 _LAST, _PROGRESS = "last", "progress.json"
+_ENDS = "ends."  # of a transcriber's weights
 _SMALL = 4096  # elements; smaller matrices stay float32
 
 
@@ -115,8 +116,11 @@ def load_export(folder: Path, model: nn.Module, average: Average) -> None:
     """
     read_config(folder)
     # A stack that looks ahead can be grown from one that does not: it begins as a delay.
-    ahead = {name: t for name, t in model.state_dict().items() if ".ahead." in name}
-    _load_weights(folder, model, {**ahead, **load_weights(folder)})
+    own = model.state_dict()
+    ahead = {name: t for name, t in own.items() if ".ahead." in name}
+    # Endpoint outputs belong to the encoder as it was: a run that changes it leaves them behind.
+    taken = {n: t for n, t in load_weights(folder).items() if n in own or not n.startswith(_ENDS)}
+    _load_weights(folder, model, {**ahead, **taken})
     average.load({name: p.detach() for name, p in model.named_parameters()}, 0)
 
 

@@ -20,6 +20,8 @@ from audiomamba.training.config import EvaluationConfig, TrainConfig
 from audiomamba.training.corpus import Corpus
 from audiomamba.training.delayed.config import DelayedExperiment
 from audiomamba.training.delayed.run import prepare_delayed
+from audiomamba.training.ends.config import EndsExperiment
+from audiomamba.training.ends.run import prepare_ends
 from audiomamba.training.evaluation import Evaluator
 from audiomamba.training.language.config import LanguageExperiment
 from audiomamba.training.language.run import prepare_language
@@ -55,7 +57,9 @@ class ExperimentConfig:
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1))
 
 
-Experiment = ExperimentConfig | WaveExperiment | LanguageExperiment | DelayedExperiment
+Experiment = (
+    ExperimentConfig | WaveExperiment | LanguageExperiment | DelayedExperiment | EndsExperiment
+)
 
 
 def compose(overrides: Sequence[str]) -> Experiment:
@@ -95,6 +99,7 @@ SCHEMAS: dict[str, type[Experiment]] = {
     "wave": WaveExperiment,
     "language": LanguageExperiment,
     "delayed": DelayedExperiment,
+    "ends": EndsExperiment,
 }
 
 
@@ -123,13 +128,18 @@ def train(config: Experiment, *, started: float | None = None) -> Progress:
 
 
 def _prepare(
-    config: ExperimentConfig | LanguageExperiment | DelayedExperiment, parallel: Parallel
+    config: ExperimentConfig | LanguageExperiment | DelayedExperiment | EndsExperiment,
+    parallel: Parallel,
 ) -> Objective:
     """Model, batches, loss and measure of an experiment."""
     if isinstance(config, LanguageExperiment):
         return prepare_language(config, parallel)
     if isinstance(config, DelayedExperiment):
         return prepare_delayed(config, parallel)
+    if isinstance(config, EndsExperiment):
+        return prepare_ends(config, parallel)
+    if config.model.ends:
+        raise ConfigError("model.ends: endpoint outputs are trained apart; see experiment=ends")
     tokenizer, vocabulary = load_tokenizer(config.train.tokenizer, config.model.vocabulary)
     config.train.tokenizer = str(tokenizer)
     return Transcription(

@@ -9,7 +9,12 @@ many nats from the blank's bias: a constant that ships in the weights, so that e
 engine has it. ``--average OTHER --share S`` mixes in the weights of a checkpoint that the run went
 on from: the mean of both hears strangers better than either (WiSE-FT: Wortsman et al., "Robust
 fine-tuning of zero-shot models", 2022, section 3). What is fitted to a checkpoint (times,
-confidences, the language model's weight) is fitted after it.
+confidences, the language model's weight) is fitted after it. So are endpoint outputs
+(``experiment=ends``), which join a checkpoint that is ready::
+
+    python -m audiomamba.training.release listen-en OUT --ends runs/ends/export
+
+Its other weights stay as they are, to the bit, and so does what it hears.
 """
 
 import argparse
@@ -22,12 +27,14 @@ from torch import Tensor
 
 from audiomamba.errors import ConfigError, ModelError
 from audiomamba.models.checkpoint import Storage, load_weights, save_weights
-from audiomamba.models.checkpoint_files import read_config
+from audiomamba.models.checkpoint_files import read_config, read_weights, write_config
+from audiomamba.models.registry import find
 from audiomamba.text.vocabulary import BLANK
 
-__all__ = ["main", "release"]
+__all__ = ["add_ends", "main", "release"]
 
 _BIAS = "out.bias"
+_ENDS = ("ends.weight", "ends.bias")
 
 
 def release(
@@ -62,6 +69,7 @@ def release(
         raise ConfigError(f"release: the share must be in 0..1, got {share}")
     kind = read_config(source).get("kind")
     weights = load_weights(source)
+    ends = {name: weights.pop(name) for name in _ENDS if name in weights}
     if other is not None:
         weights = _mixed(weights, load_weights(other), share, other)
     if blank_penalty:
@@ -72,7 +80,56 @@ def release(
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("model*"):
         old.unlink()
-    save_weights(out, weights, storage=storage)
+    save_weights(out, weights | ends, storage=storage)
+    _take_along(source, out)
+
+
+def add_ends(source: Path, ends: Path, out: Path) -> None:
+    """Write the checkpoint ``source`` anew into the folder ``out``, with endpoint outputs.
+
+    Args:
+        source: A transcriber; left as it is.
+        ends: The export of a run of ``experiment=ends`` over its frames.
+        out: Another folder.
+
+    Raises:
+        ConfigError: ``out`` is ``source``.
+        ModelError: one of them is damaged, of another kind, or they do not fit.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    if out.resolve() == source.resolve():
+        raise ConfigError(f"release: {out} is the checkpoint itself; name another folder")
+    config, given = read_config(source), read_config(ends)
+    if config.get("kind") != "transcriber" or given.get("kind") != "ends":
+        kinds = f"{config.get('kind')!r} and {given.get('kind')!r}"
+        raise ModelError(f"release: wants kinds 'transcriber' and 'ends', got {kinds}")
+    if given["model"]["width"] != config["model"]["stack"]["width"]:
+        raise ModelError(f"release: {ends} is over frames of another width than {source}'s")
+    read_weights(source)  # says in one line what is damaged
+    weights: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    for part in sorted(source.glob("model*.safetensors")):
+        with safe_open(part, "pt") as stored:
+            weights |= {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            metadata |= stored.metadata() or {}
+    weights |= {name: load_weights(ends)[name].contiguous() for name in _ENDS}
+    horizons = given["model"]["horizons_s"]
+    model = {**config["model"], "ends": horizons}
+    if model.get("endpoint") and model["endpoint"]["output"] >= len(horizons):
+        model["endpoint"] = None
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("model*"):
+        old.unlink()
+    save_file(weights, out / "model.safetensors", metadata=metadata)
+    _take_along(source, out)
+    write_config(out, {**config, "model": model})
+
+
+def _take_along(source: Path, out: Path) -> None:
+    """Copy what is not weights."""
+    out.mkdir(parents=True, exist_ok=True)
     for file in source.rglob("*"):
         beside = out / file.relative_to(source)
         if file.is_file() and not (file.parent == source and file.name.startswith("model")):
@@ -91,6 +148,7 @@ def _mixed(
     weights: dict[str, Tensor], others: dict[str, Tensor], share: float, other: Path
 ) -> dict[str, Tensor]:
     """``share`` of ``others`` and the rest of ``weights``, by name."""
+    others = {name: tensor for name, tensor in others.items() if name not in _ENDS}
     for name in sorted(weights.keys() | others.keys()):
         one, two = weights.get(name), others.get(name)
         if one is None or two is None or one.shape != two.shape:
@@ -106,17 +164,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m audiomamba.training.release", description="make an export ready to ship"
     )
-    parser.add_argument("source", type=Path, help="export of a run")
+    parser.add_argument("source", help="export of a run, or the name of a model")
     parser.add_argument("out", type=Path)
     parser.add_argument("--storage", choices=("int8", "bf16", "float32"), default="int8")
     parser.add_argument("--blank-penalty", type=float, default=0.0, metavar="NATS")
     parser.add_argument("--average", type=Path, metavar="OTHER", help="another checkpoint")
     parser.add_argument("--share", type=float, default=0.0, help="of OTHER in the weights")
+    parser.add_argument("--ends", type=Path, help="add these endpoint outputs, and change no more")
     given = parser.parse_args(arguments)
-    release(
-        given.source, given.out, storage=given.storage, blank_penalty=given.blank_penalty,
-        other=given.average, share=given.share,
-    )  # fmt: skip
+    source = find(given.source)
+    if given.ends is not None:
+        add_ends(source, given.ends, given.out)
+    else:
+        release(
+            source, given.out, storage=given.storage, blank_penalty=given.blank_penalty,
+            other=given.average, share=given.share,
+        )  # fmt: skip
     size = sum(file.stat().st_size for file in _files(given.out))
     print(f"{given.out}: {size / 1e6:.1f} MB")
 

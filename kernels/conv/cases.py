@@ -53,6 +53,8 @@ SMALL_CASES: Final = [
     Case(1, 9, 9, 15, resets=True, reverse=True),
     Case(1, 139, 2, 4, "silu", bias=False, state=False),  # more than a tile
     Case(1, 70, 3, 5, "silu", resets=True, layout="channels"),
+    Case(2, 6, 3, 5, "silu"),  # no resets: whole vectors of time, here less than one
+    Case(1, 290, 2, 11),  # and more than a tile, whose taps reach back two
 ]
 CASES: Final = [
     *SMALL_CASES,
@@ -85,12 +87,10 @@ def arguments(case: Case, seed: int = 0) -> Arguments:
         resets = torch.rand(B, T, generator=generator) < 0.1
         resets[0, [0, T // 2, min(T // 2 + 1, T - 1), T - 1]] = True
         resets[-1, 0] = B == 1
-    return Arguments(
-        x,
-        draw(D, K),
-        draw(D) if case.bias else None,
-        draw(B, K - 1, D) if case.state else None,
-        resets,
-        draw(B, T, D),
-        draw(B, K - 1, D),
-    )
+    weight = draw(D, K)
+    bias = draw(D) if case.bias else None
+    initial_state = draw(B, K - 1, D) if case.state else None
+    dy = draw(B, T, D)
+    if case.layout == "time":  # as the backward of the op that follows leaves it
+        dy = torch.empty_like(x).copy_(dy)
+    return Arguments(x, weight, bias, initial_state, resets, dy, draw(B, K - 1, D))

@@ -1,4 +1,4 @@
-"""``conv`` in Triton: forward, backward and step.
+"""``conv`` in Triton: forward and backward.
 
 A thread owns FRAMES successive frames of a channel and keeps their taps' inputs in registers, so
 each input is loaded about (FRAMES + K - 1) / FRAMES times, not K times, and the backward can
@@ -12,12 +12,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from audiomamba.kernels.approximate import HAS_APPROXIMATIONS
 from audiomamba.kernels.blocks import Blocks, multiprocessors, pick_blocks
+from audiomamba.kernels.conv.frames import step_
 from audiomamba.kernels.conv.op import empty_like_layout, register
+from audiomamba.kernels.conv.vectors import vectors_backward_kernel, vectors_kernel
 from audiomamba.kernels.launching import launch
 
-__all__ = ["backward_kernel", "conv", "conv_step_", "forward_kernel", "step_kernel", "steps_kernel"]
+__all__ = ["backward_kernel", "conv", "conv_step_", "forward_kernel"]
 
+MOST_TAPS: Final = 17  # of the kernels of whole vectors
 PROGRAMS: Final = 8  # of the backward a multiprocessor, at most: it cuts time to get there
 
 
@@ -215,86 +219,20 @@ def backward_kernel(
         tl.store(dbias + partial, tl.sum(db, axis=1), mask=inside)
 
 
-@triton.jit
-def step_kernel(
-    x, weight, bias, pool, slots, y, D, sxm, sxd, swd, swk, spr, spk, spd, sym, syd,
-    K: tl.constexpr, BD: tl.constexpr, BIAS: tl.constexpr, SILU: tl.constexpr,
-):  # fmt: skip
-    """One frame of BD channels of one row; the state moves up by one place."""
-    i_m = tl.program_id(1).to(tl.int64)
-    d = tl.program_id(0) * BD + tl.arange(0, BD)
-    inside = d < D
-    slot = tl.load(slots + i_m).to(tl.int64)
-    named = inside & (slot >= 0)
-    p_pool = pool + slot * spr + d * spd
-    newest = tl.load(x + i_m * sxm + d * sxd, mask=inside, other=0.0)
-    newest = newest.to(pool.dtype.element_ty)
-    z = tl.zeros((BD,), tl.float32)
-    if BIAS:
-        z += tl.load(bias + d, mask=inside, other=0.0).to(tl.float32)
-    for k in tl.static_range(K):
-        w = tl.load(weight + d * swd + k * swk, mask=inside, other=0.0).to(tl.float32)
-        if k < K - 1:
-            value = tl.load(p_pool + k * spk, mask=named, other=0.0)
-            if k > 0:
-                tl.store(p_pool + (k - 1) * spk, value, mask=named)
-        else:
-            value = newest
-            if k > 0:
-                tl.store(p_pool + (k - 1) * spk, value, mask=named)
-        z += w * value.to(tl.float32)
-    if SILU:
-        z *= _sigmoid(z)
-    z = tl.where(named, z, 0.0)
-    tl.store(y + i_m * sym + d * syd, z.to(y.dtype.element_ty), mask=inside)
+def _in_vectors(K: int, resets: Tensor | None, reverse: bool, *inputs: Tensor) -> bool:
+    """Whether the kernels of ``vectors`` can do it, and do it faster."""
+    in_time = all(x.stride(1) == 1 for x in inputs)
+    return in_time and not reverse and resets is None and K <= MOST_TAPS
 
 
-@triton.jit
-def steps_kernel(
-    x, weight, bias, pool, slots, y, T, D, sxm, sxt, sxd, swd, swk, spr, spk, spd, sym, syt, syd,
-    K: tl.constexpr, KP: tl.constexpr, BD: tl.constexpr, NT: tl.constexpr,
-    BIAS: tl.constexpr, SILU: tl.constexpr,
-):  # fmt: skip
-    """T frames of BD channels of one row, NT at once; the state moves up by T places."""
-    i_m = tl.program_id(1).to(tl.int64)
-    d = tl.program_id(0) * BD + tl.arange(0, BD)[:, None]
-    inside = d < D
-    slot = tl.load(slots + i_m).to(tl.int64)
-    named = inside & (slot >= 0)
-    p_x = x + i_m * sxm + d * sxd
-    p_pool = pool + slot * spr + d * spd
-    p_y = y + i_m * sym + d * syd
-    for t0 in range(0, T, NT):
-        t = t0 + tl.arange(0, NT)[None, :]
-        z = tl.zeros((BD, NT), tl.float32)
-        if BIAS:
-            z += tl.load(bias + d, mask=inside, other=0.0).to(tl.float32)
-        for k in tl.static_range(K):
-            w = tl.load(weight + d * swd + k * swk, mask=inside, other=0.0).to(tl.float32)
-            z += w * _window(p_x, p_pool, t + (k - K + 1), T, inside, named, sxt, spk, K)
-        if SILU:
-            z *= _sigmoid(z)
-        z = tl.where(named, z, 0.0)
-        tl.store(p_y + t * syt, z.to(y.dtype.element_ty), mask=inside & (t < T))
-    if K > 1:
-        j = tl.arange(0, KP)[None, :]
-        last = _window(p_x, p_pool, T + j - (K - 1), T, inside, named, sxt, spk, K)
-        # All of the old state is read before any of it is written, also by other threads.
-        tl.debug_barrier()
-        last = last.to(pool.dtype.element_ty)
-        tl.store(p_pool + j * spk, last, mask=named & (j < K - 1))
+def _vectors(kernel: str, x: Tensor, taps: int) -> tuple[Blocks, int]:
+    """Block sizes, and lanes in time, of eight frames each."""
+    row = pick_blocks(f"conv.vectors_{kernel}", x.device, taps=taps)
+    return row, min(row["threads_time"], triton.next_power_of_2(triton.cdiv(x.shape[1], 8)))
 
 
-@triton.jit
-def _window(p_x, p_pool, t, T, inside, named, sxt, spk, K: tl.constexpr):
-    """Inputs at frames t, (BD, NT), as the pool would keep them; those before 0 lie in it."""
-    dtype: tl.constexpr = p_pool.dtype.element_ty
-    value = tl.load(p_x + t * sxt, mask=(t >= 0) & (t < T) & inside, other=0.0).to(dtype)
-    early = (t < 0) & (t > -K) & named
-    # One operand is zero wherever the other is loaded.
-    return value.to(tl.float32) + tl.load(p_pool + (t + (K - 1)) * spk, mask=early, other=0.0).to(
-        tl.float32
-    )
+def _fast(x: Tensor) -> bool:
+    return x.dtype != torch.float32 and HAS_APPROXIMATIONS
 
 
 def _tile(kernel: str, x: Tensor, taps: int, gradient: Tensor | None = None) -> Blocks:
@@ -340,6 +278,22 @@ def _forward(
         )
     last = torch.empty((B, K - 1, D), dtype=x.dtype, device=x.device)
     state = x if initial_state is None else initial_state
+    options = {
+        "K": K, "KP": triton.next_power_of_2(max(K - 1, 1)), "BIAS": bias is not None,
+        "STATE": initial_state is not None and K > 1, "SILU": silu,
+    }  # fmt: skip
+    if _in_vectors(K, resets, reverse, x):
+        row, width = _vectors("forward", x, K)
+        tiles_d = triton.cdiv(D, row["channels"])
+        tiles_t = triton.cdiv(T, 8 * width)
+        launch(
+            vectors_kernel,
+            (B, tiles_d, tiles_t),
+            x, weight, bias if bias is not None else x, state, y, last, T, D,
+            *x.stride()[::2], *weight.stride(), *state.stride(), *y.stride()[::2],
+            BD=row["channels"], NT=width, FAST=_fast(x), **options, **row.settings,
+        )  # fmt: skip
+        return y, last
     tile = _tile("forward", x, K)
     tiles_d = triton.cdiv(D, tile["channels"])
     tiles_t = triton.cdiv(T, tile["threads_time"] * tile["frames"])
@@ -348,10 +302,8 @@ def _forward(
         (B * tiles_d * tiles_t,),
         x, weight, bias if bias is not None else x, state, _segments(resets, x, reverse), y, last,
         T, D, tiles_d, tiles_t, *x.stride(), *weight.stride(), *state.stride(), *y.stride(),
-        K=K, KP=triton.next_power_of_2(max(K - 1, 1)), BD=tile["channels"], NT=tile["threads_time"],
-        FRAMES=tile["frames"], BIAS=bias is not None,
-        STATE=initial_state is not None and K > 1, RESETS=resets is not None and K > 1, SILU=silu,
-        REVERSE=reverse, **tile.settings,
+        BD=tile["channels"], NT=tile["threads_time"], FRAMES=tile["frames"],
+        RESETS=resets is not None and K > 1, REVERSE=reverse, **options, **tile.settings,
     )  # fmt: skip
     return y, last
 
@@ -388,26 +340,47 @@ def _backward(
             (weight.new_empty(0) if bias is None else torch.zeros_like(bias)),
             dstate,
         )
-    tile = _tile("backward", x, K, grad_y)
+    vectors = _in_vectors(K, resets, reverse, x, grad_y)
+    if vectors:
+        tile, width = _vectors("backward", x, K)
+        frames = 8
+    else:
+        tile = _tile("backward", x, K, grad_y)
+        width, frames = tile["threads_time"], tile["frames"]
     tiles_d = triton.cdiv(D, tile["channels"])
-    tiles_t = triton.cdiv(T, tile["threads_time"] * tile["frames"])
+    tiles_t = triton.cdiv(T, width * frames)
     splits = max(1, min(tiles_t, PROGRAMS * multiprocessors(x.device) // (B * tiles_d)))
     dweight = torch.empty((B * splits, D, K), dtype=torch.float32, device=x.device)
     dbias = torch.empty((B * splits, D), dtype=torch.float32, device=x.device)
     state = x if initial_state is None else initial_state
     end = x if grad_state is None else grad_state
-    launch(
-        backward_kernel,
-        (B * tiles_d * splits,),
-        grad_y, end, x, weight, bias if bias is not None else x, state,
-        _segments(resets, x, reverse), dx, dstate if initial_state is not None else x,
-        dweight, dbias, T, D, tiles_d, splits, triton.cdiv(tiles_t, splits), *grad_y.stride(),
-        *end.stride(), *x.stride(), *weight.stride(), *state.stride(), *dx.stride(),
-        K=K, BD=tile["channels"], NT=tile["threads_time"], FRAMES=tile["frames"],
-        BIAS=bias is not None,
-        STATE=initial_state is not None and K > 1, LAST=grad_state is not None and K > 1,
-        RESETS=resets is not None and K > 1, SILU=silu, REVERSE=reverse, **tile.settings,
-    )  # fmt: skip
+    biases = bias if bias is not None else x
+    dh = dstate if initial_state is not None else x
+    per_split = triton.cdiv(tiles_t, splits)
+    options = {
+        "K": K, "BD": tile["channels"], "NT": width, "BIAS": bias is not None,
+        "STATE": initial_state is not None and K > 1, "LAST": grad_state is not None and K > 1,
+        "SILU": silu,
+    }  # fmt: skip
+    if vectors:
+        launch(
+            vectors_backward_kernel,
+            (B, tiles_d, splits),
+            grad_y, end, x, weight, biases, state, dx, dh, dweight, dbias,
+            T, D, splits, per_split, *grad_y.stride()[::2], *end.stride(),
+            *x.stride()[::2], *weight.stride(), *state.stride(), *dx.stride()[::2],
+            FAST=_fast(x), **options, **tile.settings,
+        )  # fmt: skip
+    else:
+        launch(
+            backward_kernel,
+            (B * tiles_d * splits,),
+            grad_y, end, x, weight, biases, state, _segments(resets, x, reverse), dx, dh,
+            dweight, dbias, T, D, tiles_d, splits, per_split, *grad_y.stride(), *end.stride(),
+            *x.stride(), *weight.stride(), *state.stride(), *dx.stride(),
+            FRAMES=frames, RESETS=resets is not None and K > 1, REVERSE=reverse,
+            **options, **tile.settings,
+        )  # fmt: skip
     return (
         dx,
         dweight.sum(0).to(weight.dtype),
@@ -416,51 +389,5 @@ def _backward(
     )
 
 
-def _step_(
-    x: Tensor, weight: Tensor, bias: Tensor | None, pool: Tensor, slots: Tensor, silu: bool
-) -> Tensor:
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    if x.numel() == 0:
-        return y
-    if x.ndim == 3:
-        return _steps_(x, weight, bias, pool, slots, silu, y)
-    M, D = x.shape
-    row = pick_blocks("conv.step", x.device)
-    block = min(triton.next_power_of_2(D), row["channels"])
-    launch(
-        step_kernel,
-        (triton.cdiv(D, block), M),
-        x, weight, bias if bias is not None else x, pool, slots.contiguous(), y, D, *x.stride(),
-        *weight.stride(), *pool.stride(), *y.stride(),
-        K=weight.shape[1], BD=block, BIAS=bias is not None, SILU=silu, **row.settings,
-    )  # fmt: skip
-    return y
-
-
-def _steps_(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    pool: Tensor,
-    slots: Tensor,
-    silu: bool,
-    y: Tensor,
-) -> Tensor:
-    M, T, D = x.shape
-    K = weight.shape[1]
-    row = pick_blocks("conv.steps", x.device)
-    frames = min(triton.next_power_of_2(T), row["frames"])
-    block = min(triton.next_power_of_2(D), row["channels"])
-    launch(
-        steps_kernel,
-        (triton.cdiv(D, block), M),
-        x, weight, bias if bias is not None else x, pool, slots.contiguous(), y, T, D,
-        *x.stride(), *weight.stride(), *pool.stride(), *y.stride(),
-        K=K, KP=triton.next_power_of_2(max(K - 1, 1)), BD=block, NT=frames,
-        BIAS=bias is not None, SILU=silu, **row.settings,
-    )  # fmt: skip
-    return y
-
-
-_operators = register("gpu", _forward, _backward, _step_, empty_like_layout)
+_operators = register("gpu", _forward, _backward, step_, empty_like_layout)
 conv, conv_step_ = _operators.conv, _operators.conv_step_

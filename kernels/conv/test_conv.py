@@ -347,7 +347,8 @@ def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, ro
             return
         for layout in ("time", "channels"):
             D, T = (5, 40) if place.interpreted else (150, 700)
-            check(Case(2, T, D, 4, "silu", resets=True, layout=layout), place, torch.float32)
+            resets = "vectors" not in kernel  # those have none
+            check(Case(2, T, D, 4, "silu", resets=resets, layout=layout), place, torch.float32)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -81,6 +81,8 @@ class Transcriber(ctypes.Structure):
             "project_weight", "project_bias", "norm", "out_weight", "out_bias",
         )),
         ("block", ctypes.POINTER(Block)),
+        ("ends", ctypes.c_int),
+        *((name, _FLOATS) for name in ("ends_weight", "ends_bias")),
     ]  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 """The selective scan on a GPU: memory, grid and block sizes for the kernels of ``registers``,
-``pieces`` and ``frames``.
+``backward``, ``pieces`` and ``frames``.
 
 Few rows of few channels do not fill a GPU, however long they are. Such rows are cut into pieces: a
 first run finds the state that each piece alone leaves, a second, short one what each begins with
@@ -13,8 +13,10 @@ import torch
 import triton
 from torch import Tensor
 
+from audiomamba.kernels.approximate import HAS_APPROXIMATIONS
 from audiomamba.kernels.blocks import pick_blocks
 from audiomamba.kernels.launching import launch
+from audiomamba.kernels.scan.backward import backward_kernel
 from audiomamba.kernels.scan.frames import step_kernel
 from audiomamba.kernels.scan.op import (
     CHECKPOINT_STEPS,
@@ -23,11 +25,7 @@ from audiomamba.kernels.scan.op import (
     state_rows,
 )
 from audiomamba.kernels.scan.pieces import carry_kernel, ends_kernel
-from audiomamba.kernels.scan.registers import (
-    LONGEST_TILE,
-    backward_kernel,
-    forward_kernel,
-)
+from audiomamba.kernels.scan.registers import LONGEST_TILE, forward_kernel
 
 __all__ = ["backward", "forward", "step_"]
 
@@ -50,7 +48,7 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output, the last states and the states kept for ``backward``."""
     rows, steps, channels = u.shape
-    piece = _piece(u, A, resets, cu_seqlens)
+    piece = _piece(u, A, resets, cu_seqlens, "scan.pieces")
     pieces = max(1, triton.cdiv(steps, piece))
     sequences = state_rows(u, cu_seqlens) * pieces
     out = torch.empty_like(u)
@@ -69,8 +67,8 @@ def forward(
                 u,
                 delta,
                 _dense(A),
-                B,
-                C,
+                _rows(B),
+                _rows(C),
                 _dense(D),
                 z,
                 _dense(delta_bias),
@@ -83,13 +81,12 @@ def forward(
                 steps,
                 piece,
                 channels,
+                B.shape[2],
                 *shape,
                 *u.stride(),
                 *delta.stride(),
                 *_strides(z, 3),
                 *out.stride(),
-                *B.stride(),
-                *C.stride(),
                 *_strides(resets, 2),
                 SOFTPLUS=softplus,
                 REVERSE=reverse,
@@ -124,7 +121,9 @@ def backward(
     two runs agree bitwise.
     """
     rows, steps, channels = u.shape
-    piece = _piece(u, A, resets, cu_seqlens)
+    # Counted from the end, checkpoints of whole rows and of pieces are at other times.
+    table = "scan.pieces" if reverse else "scan.pieces_backward"
+    piece = _piece(u, A, resets, cu_seqlens, table)
     pieces = max(1, triton.cdiv(steps, piece))
     sequences = state_rows(u, cu_seqlens) * pieces
     if dout is None:
@@ -136,11 +135,15 @@ def backward(
     du, ddelta, dz, dh0 = empty_gradients(u, delta, z, initial_state)
     grid, shape, settings = _plan(u, A, B, sequences, cu_seqlens, "scan.backward")
     _, tiles_per_group = shape
-    dB, dC = u.new_empty((2, tiles_per_group, *B.shape), dtype=torch.float32)
+    dB, dC = u.new_empty(
+        (2, tiles_per_group, rows, B.shape[2], steps, B.shape[3]), dtype=torch.float32
+    )
     dA = u.new_empty((sequences, *A.shape), dtype=torch.float32)
     dD, dbias = u.new_empty((2, sequences, channels), dtype=torch.float32)
     state0 = u.new_empty((sequences, *A.shape), dtype=torch.float32)
-    per_program = CHECKPOINT_STEPS // settings["TILE"] * settings["BD"] * settings["NP"]
+    tile, width = settings["TILE"], settings["BD"]
+    keep = width < 32 * settings["num_warps"]  # lanes hold copies of what a channel needs
+    per_program = CHECKPOINT_STEPS // tile * width * (settings["NP"] + 3 * tile * keep)
     scratch = u.new_empty(grid[0] * grid[1] * per_program, dtype=torch.float32)
     if sequences and channels:
         with torch.cuda.device_of(u):
@@ -153,8 +156,8 @@ def backward(
                 u,
                 delta,
                 _dense(A),
-                B,
-                C,
+                _rows(B),
+                _rows(C),
                 _dense(D),
                 z,
                 _dense(delta_bias),
@@ -183,11 +186,10 @@ def backward(
                 *du.stride(),
                 *ddelta.stride(),
                 *_strides(dz, 3),
-                *B.stride(),
-                *C.stride(),
                 *_strides(resets, 2),
                 SOFTPLUS=softplus,
                 REVERSE=reverse,
+                KEEP=keep,
                 **settings,
             )
     if initial_state is not None:
@@ -196,8 +198,8 @@ def backward(
         du,
         ddelta,
         _total(dA, A),
-        _total(dB, B),
-        _total(dC, C),
+        _total(dB.transpose(2, 3), B),
+        _total(dC.transpose(2, 3), C),
         _total(dD, D),
         dz,
         _total(dbias, delta_bias),
@@ -300,6 +302,7 @@ def _plan(
         "CK": CHECKPOINT_STEPS,
         "WHOLE_D": per_group % BD == 0,
         "WHOLE_T": cu_seqlens is None and steps % LONGEST_TILE.value == 0,
+        "FAST": u.dtype != torch.float32 and HAS_APPROXIMATIONS,
         **row.settings,
         "num_warps": warps,
     }
@@ -312,12 +315,15 @@ def _of_piece(states: Tensor, pieces: int, number: int) -> Tensor:
     return of_rows[:, number]
 
 
-def _piece(u: Tensor, A: Tensor, resets: Tensor | None, cu_seqlens: Tensor | None) -> int:
+def _piece(
+    u: Tensor, A: Tensor, resets: Tensor | None, cu_seqlens: Tensor | None, table: str
+) -> int:
     """Steps of a piece; all where rows are not cut."""
     rows, steps, channels = u.shape
-    row = pick_blocks("scan.pieces", u.device)
+    NP = triton.next_power_of_2(A.shape[1])
+    row = pick_blocks(table, u.device, states=NP)
     least = row["least"]
-    pairs: int = rows * channels * max(1, triton.next_power_of_2(A.shape[1]) // 16)
+    pairs: int = rows * channels * max(1, NP // 16)
     if resets is not None or cu_seqlens is not None or not 0 < pairs <= row["most"]:
         return max(steps, 1)
     pieces = min(-(-row["pairs"] // pairs), steps // least)
@@ -356,7 +362,7 @@ def _starts(
             x,
             delta,
             A,
-            B,
+            _rows(B),
             z,
             _dense(delta_bias),
             local,
@@ -364,11 +370,11 @@ def _starts(
             steps,
             piece,
             channels,
+            B.shape[2],
             *shape,
             *x.stride(),
             *delta.stride(),
             *_strides(z, 3),
-            *B.stride(),
             SOFTPLUS=softplus,
             REVERSE=reverse,
             ADJOINT=adjoint,
@@ -399,6 +405,16 @@ def _dense(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.contiguous()
 
 
+def _rows(x: Tensor) -> Tensor:
+    """B or C as the kernels read it, (batch, group, T, N) float32.
+
+    All channels read it again: converted once it costs them neither conversions, of which a
+    channel's state would have two a step, nor addresses of other strides.
+    """
+    rows, steps, groups, states = x.shape
+    return x.new_empty((rows, groups, steps, states), dtype=torch.float32).copy_(x.transpose(1, 2))
+
+
 def _bytes(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.view(torch.uint8)
 
@@ -408,4 +424,4 @@ def _strides(x: Tensor | None, axes: int) -> tuple[int, ...]:
 
 
 def _total(parts: Tensor, like: Tensor | None) -> Tensor:
-    return parts.new_empty(0) if like is None else parts.sum(0).to(like.dtype)
+    return parts.new_empty(0) if like is None else parts.sum(0).to(like.dtype).contiguous()

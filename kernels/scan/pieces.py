@@ -13,6 +13,7 @@ from audiomamba.kernels.scan.registers import (
     load_row,
     load_tile,
     place_of,
+    row_of,
     sequence_of,
     sigmoid,
     split_tile,
@@ -26,11 +27,12 @@ __all__ = ["carry_kernel", "ends_kernel"]
 
 @triton.jit
 def ends_kernel(
-    p_x, p_dt, p_A, p_B, p_z, p_bias, p_h, p_total, T, piece, D, per_group, tiles_per_group,
-    s_xb, s_xt, s_xd, s_dtb, s_dtt, s_dtd, s_zb, s_zt, s_zd, s_Bb, s_Bt, s_Bg, s_Bn,
+    p_x, p_dt, p_A, p_B, p_z, p_bias, p_h, p_total, T, piece, D, G, per_group,
+    tiles_per_group,
+    s_xb, s_xt, s_xd, s_dtb, s_dtt, s_dtd, s_zb, s_zt, s_zd,
     N: tl.constexpr, NP: tl.constexpr, BD: tl.constexpr, TILE: tl.constexpr, CK: tl.constexpr,
     SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, WHOLE_D: tl.constexpr, WHOLE_T: tl.constexpr,
-    ADJOINT: tl.constexpr,
+    FAST: tl.constexpr, ADJOINT: tl.constexpr,
 ):  # fmt: skip
     """The state that a piece alone leaves, from zero, and the sum of its step sizes.
 
@@ -40,7 +42,7 @@ def ends_kernel(
     i_g, d, d_ok = place_of(tl.program_id(0), BD, per_group, tiles_per_group)
     i_row = tl.program_id(1)
     i_b, start, end, check = sequence_of(None, i_row, T, piece, CK)
-    WHOLE_N: tl.constexpr = N == NP
+    WHOLE: tl.constexpr = N == NP and WHOLE_T
     MASKED: tl.constexpr = not (WHOLE_D and WHOLE_T)
     EXACT: tl.constexpr = p_x.dtype.element_ty == tl.float32
     n = tl.arange(0, NP)
@@ -56,30 +58,32 @@ def ends_kernel(
     q_dt = p_dt + i_b * s_dtb + dd * s_dtd + tt * s_dtt
     if p_z is not None:
         q_z = p_z + i_b * s_zb + dd * s_zd + tt * s_zt
-    row_B = (p_B + i_b * s_Bb + i_g * s_Bg + n * s_Bn, s_Bt, end, n < N, WHOLE_N and WHOLE_T)
+    row_B = row_of(p_B, i_b * G + i_g, T, end, n, N, TILE, REVERSE, WHOLE)
     h = tl.zeros((BD, NP), tl.float32)
     total = tl.zeros((BD, TILE), tl.float32)
     tiles = tiles_of(start, end, TILE, REVERSE)
     for i in range(0, tiles):
         t0 = tile_at(i, start, end, tiles, TILE, REVERSE)
         ok = d_ok[:, None] & (t0 + tt < end)
-        raw, dt = step_sizes(q_dt, t0, s_dtt, bias, ok, SOFTPLUS, MASKED)
+        raw, dt = step_sizes(
+            load_tile(q_dt, t0, s_dtt, ok, MASKED), bias, ok, SOFTPLUS, FAST, MASKED
+        )
         x = load_tile(q_x, t0, s_xt, ok, MASKED)
         if p_z is not None:
             z = load_tile(q_z, t0, s_zt, ok, MASKED)
-            x *= z * sigmoid(z)
+            x *= z * sigmoid(z, FAST)
         total += dt
         if not ADJOINT:
             x *= dt
         dts = split_tile(dt, BD, TILE, REVERSE)
         xs = split_tile(x, BD, TILE, REVERSE)
         for j in tl.static_range(TILE):
-            t = t0 + (TILE - 1 - j if REVERSE else j)
+            b = load_row(row_B, t0, j)
             if ADJOINT:
-                h += xs[j][:, None] * load_row(row_B, t)[None, :]
+                h += xs[j][:, None] * b[None, :]
                 h *= decay_of(A2 * dts[j][:, None], EXACT)
             else:
-                h = advance(h, A2, dts[j], xs[j], load_row(row_B, t), EXACT)
+                h = advance(h, A2, dts[j], xs[j], b, EXACT)
     tl.store(p_h + i_row.to(tl.int64) * D * N + o_DN, h, mask=ok_DN)
     tl.store(p_total + i_row.to(tl.int64) * D + d, tl.sum(total, axis=1), mask=d_ok)
 

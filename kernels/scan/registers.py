@@ -11,21 +11,27 @@ Prefixes: p_ pointer to a tensor, q_ pointer to this program's part of it, i_ in
 import triton
 import triton.language as tl
 
+from audiomamba.kernels.approximate import log2, reciprocal
+
 __all__ = [
+    "LN2",
     "LOG2E",
     "LONGEST_TILE",
     "advance",
-    "backward_kernel",
     "decay_of",
     "forward_kernel",
+    "join_tile",
+    "keep",
     "load_row",
     "load_tile",
     "place_of",
+    "row_of",
     "sequence_of",
     "sigmoid",
     "split_tile",
     "step_size",
     "step_sizes",
+    "store_tile",
     "tile_at",
     "tiles_of",
 ]
@@ -36,18 +42,24 @@ LONGEST_TILE = tl.constexpr(8)
 
 
 @triton.jit
-def sigmoid(x):
-    return 1.0 / (1.0 + tl.math.exp2(-x * LOG2E))
+def sigmoid(x, FAST: tl.constexpr = False):
+    w = 1.0 + tl.math.exp2(-x * LOG2E)
+    return reciprocal(w) if FAST else 1.0 / w
 
 
 @triton.jit
-def step_size(x, SOFTPLUS: tl.constexpr):
+def step_size(x, SOFTPLUS: tl.constexpr, FAST: tl.constexpr = False):
     if SOFTPLUS:
-        # log1p(e) as log(1 + e) plus what the rounding of 1 + e lost: the step sizes of a trained
-        # model are around 1e-3, where log(1 + e) alone would keep 4 digits.
+        # The step sizes of a trained model are around 1e-3, where log(1 + e) alone would keep 4
+        # digits.
         e = tl.math.exp2(x * LOG2E)
         w = 1.0 + e
-        x = tl.where(x <= 20.0, tl.log(w) + (e - (w - 1.0)) / w, x)
+        if FAST:  # to 3e-6 of itself: a series of log1p, next term e^6 / 6, and an instruction
+            series = e - e * e * (0.5 - e * (0.3333333333333333 - e * (0.25 - e * 0.2)))
+            log = tl.where(e < 0.0625, series, log2(w) * LN2)
+        else:  # log(1 + e) plus what the rounding of 1 + e lost
+            log = tl.log(w) + (e - (w - 1.0)) / w
+        x = tl.where(x <= 20.0, log, x)
     return x
 
 
@@ -80,7 +92,7 @@ def _join4(x0, x1, x2, x3, BD: tl.constexpr):
 
 
 @triton.jit
-def _join(xs, BD: tl.constexpr, TILE: tl.constexpr, REVERSE: tl.constexpr):
+def join_tile(xs, BD: tl.constexpr, TILE: tl.constexpr, REVERSE: tl.constexpr):
     """The inverse of ``split_tile``."""
     if REVERSE:
         xs = xs[::-1]
@@ -94,6 +106,11 @@ def _join(xs, BD: tl.constexpr, TILE: tl.constexpr, REVERSE: tl.constexpr):
 
 
 @triton.jit
+def fetch_tile(q, t0, s_t, ok):
+    return tl.load(q + t0.to(tl.int64) * s_t, mask=ok, other=0.0)
+
+
+@triton.jit
 def load_tile(q, t0, s_t, ok, MASKED: tl.constexpr):
     q += t0.to(tl.int64) * s_t
     x = tl.load(q, mask=ok, other=0.0) if MASKED else tl.load(q)
@@ -101,7 +118,7 @@ def load_tile(q, t0, s_t, ok, MASKED: tl.constexpr):
 
 
 @triton.jit
-def _store_tile(q, t0, s_t, x, ok, MASKED: tl.constexpr):
+def store_tile(q, t0, s_t, x, ok, MASKED: tl.constexpr):
     q += t0.to(tl.int64) * s_t
     if MASKED:
         tl.store(q, x.to(q.dtype.element_ty), mask=ok)
@@ -110,19 +127,29 @@ def _store_tile(q, t0, s_t, x, ok, MASKED: tl.constexpr):
 
 
 @triton.jit
-def load_row(row, t):
-    """One step of B or C, (NP,) float32, zero past their ends."""
-    q, s_t, end, n_ok, WHOLE = row
-    q += t.to(tl.int64) * s_t
-    x = tl.load(q) if WHOLE else tl.load(q, mask=n_ok & (t < end), other=0.0)
-    return x.to(tl.float32)
+def row_of(
+    p, i_bg, T, end, n,
+    N: tl.constexpr, TILE: tl.constexpr, REVERSE: tl.constexpr, WHOLE: tl.constexpr,
+):  # fmt: skip
+    """Where a sequence has its rows of B or C, (batch, group, T, N) float32, for ``load_row``."""
+    return p + i_bg * T * N + n, end, n, N, TILE, REVERSE, WHOLE
 
 
 @triton.jit
-def _keep(h, reset, t):
-    """h, or exact zero where a sequence starts at t."""
-    q, s_t, end = reset
+def load_row(row, t0, j: tl.constexpr):
+    """B or C, (NP,), at step j of the tile that begins at time t0; zero past their ends."""
+    q, end, n, N, TILE, REVERSE, WHOLE = row
+    k: tl.constexpr = TILE - 1 - j if REVERSE else j
+    q += (t0.to(tl.int64) + k) * N
+    return tl.load(q) if WHOLE else tl.load(q, mask=(n < N) & (t0 + k < end), other=0.0)
+
+
+@triton.jit
+def keep(h, reset, t0, j: tl.constexpr):
+    """h, or exact zero where a sequence starts at step j of the tile that begins at t0."""
+    q, s_t, end, TILE, REVERSE = reset
     if q is not None:
+        t = t0 + (TILE - 1 - j if REVERSE else j)
         started = tl.load(q + t.to(tl.int64) * s_t, mask=t < end, other=0)
         h = tl.where(started != 0, 0.0, h)
     return h
@@ -195,12 +222,12 @@ def tile_at(i, start, end, tiles, TILE: tl.constexpr, REVERSE: tl.constexpr):
 
 
 @triton.jit
-def step_sizes(q_dt, t0, s_t, bias, ok, SOFTPLUS: tl.constexpr, MASKED: tl.constexpr):
+def step_sizes(raw, bias, ok, SOFTPLUS: tl.constexpr, FAST: tl.constexpr, MASKED: tl.constexpr):
     """Step sizes of a tile, before and after softplus; 0, which changes no state, past its ends."""
-    raw = load_tile(q_dt, t0, s_t, ok, MASKED)
+    raw = raw.to(tl.float32)
     if bias is not None:
         raw += bias
-    dt = step_size(raw, SOFTPLUS)
+    dt = step_size(raw, SOFTPLUS, FAST)
     if MASKED:
         dt = tl.where(ok, dt, 0.0)
     return raw, dt
@@ -209,16 +236,17 @@ def step_sizes(q_dt, t0, s_t, bias, ok, SOFTPLUS: tl.constexpr, MASKED: tl.const
 @triton.jit
 def forward_kernel(
     p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_h0, p_resets, p_ends, p_out, p_h, p_check,
-    T, piece, D, per_group, tiles_per_group,
+    T, piece, D, G, per_group, tiles_per_group,
     s_ub, s_ut, s_ud, s_dtb, s_dtt, s_dtd, s_zb, s_zt, s_zd, s_ob, s_ot, s_od,
-    s_Bb, s_Bt, s_Bg, s_Bn, s_Cb, s_Ct, s_Cg, s_Cn, s_rb, s_rt,
+    s_rb, s_rt,
     N: tl.constexpr, NP: tl.constexpr, BD: tl.constexpr, TILE: tl.constexpr, CK: tl.constexpr,
     SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, WHOLE_D: tl.constexpr, WHOLE_T: tl.constexpr,
+    FAST: tl.constexpr,
 ):  # fmt: skip
     i_g, d, d_ok = place_of(tl.program_id(0), BD, per_group, tiles_per_group)
     i_row = tl.program_id(1)
     i_b, start, end, check = sequence_of(p_ends, i_row, T, piece, CK)
-    WHOLE_N: tl.constexpr = N == NP
+    WHOLE: tl.constexpr = N == NP and WHOLE_T
     MASKED: tl.constexpr = not (WHOLE_D and WHOLE_T)
     EXACT: tl.constexpr = p_u.dtype.element_ty == tl.float32
     n = tl.arange(0, NP)
@@ -243,13 +271,20 @@ def forward_kernel(
     q_out = p_out + i_b * s_ob + dd * s_od + tt * s_ot
     if p_z is not None:
         q_z = p_z + i_b * s_zb + dd * s_zd + tt * s_zt
-    row_B = (p_B + i_b * s_Bb + i_g * s_Bg + n * s_Bn, s_Bt, end, n < N, WHOLE_N and WHOLE_T)
-    row_C = (p_C + i_b * s_Cb + i_g * s_Cg + n * s_Cn, s_Ct, end, n < N, WHOLE_N and WHOLE_T)
-    reset = (p_resets, s_rt, end)
+    i_bg = i_b * G + i_g
+    row_B = row_of(p_B, i_bg, T, end, n, N, TILE, REVERSE, WHOLE)
+    row_C = row_of(p_C, i_bg, T, end, n, N, TILE, REVERSE, WHOLE)
+    reset = (p_resets, s_rt, end, TILE, REVERSE)
     if p_resets is not None:
-        reset = (p_resets + i_b * s_rb, s_rt, end)
+        reset = (p_resets + i_b * s_rb, s_rt, end, TILE, REVERSE)
 
     tiles = tiles_of(start, end, TILE, REVERSE)
+    t0 = tile_at(0, start, end, tiles, TILE, REVERSE)
+    ok = d_ok[:, None] & (t0 + tt < end) & (tiles > 0)
+    next_dt = fetch_tile(q_dt, t0, s_dtt, ok)
+    next_u = fetch_tile(q_u, t0, s_ut, ok)
+    if p_z is not None:
+        next_z = fetch_tile(q_z, t0, s_zt, ok)
     for i in range(0, tiles):
         if p_check is not None:
             if i % (CK // TILE) == 0:
@@ -257,184 +292,28 @@ def forward_kernel(
                 tl.store(q_check, h, mask=ok_DN)
         t0 = tile_at(i, start, end, tiles, TILE, REVERSE)
         ok = d_ok[:, None] & (t0 + tt < end)
-        _, dt = step_sizes(q_dt, t0, s_dtt, bias, ok, SOFTPLUS, MASKED)
-        u = load_tile(q_u, t0, s_ut, ok, MASKED)
+        _, dt = step_sizes(next_dt, bias, ok, SOFTPLUS, FAST, MASKED)
+        u = next_u.to(tl.float32)
         if p_z is not None:
-            z = load_tile(q_z, t0, s_zt, ok, MASKED)
+            z = next_z.to(tl.float32)
+        # The next tile is on its way while this one is computed.
+        t1 = tile_at(i + 1, start, end, tiles, TILE, REVERSE)
+        ok1 = d_ok[:, None] & (t1 + tt < end) & (i + 1 < tiles)
+        next_dt = fetch_tile(q_dt, t1, s_dtt, ok1)
+        next_u = fetch_tile(q_u, t1, s_ut, ok1)
+        if p_z is not None:
+            next_z = fetch_tile(q_z, t1, s_zt, ok1)
         dts = split_tile(dt, BD, TILE, REVERSE)
         xs = split_tile(dt * u, BD, TILE, REVERSE)
         ys = ()
         for j in tl.static_range(TILE):
-            t = t0 + (TILE - 1 - j if REVERSE else j)
-            h = advance(_keep(h, reset, t), A2, dts[j], xs[j], load_row(row_B, t), EXACT)
-            ys = ys + (tl.sum(h * load_row(row_C, t)[None, :], axis=1),)
-        y = _join(ys, BD, TILE, REVERSE)
+            h = keep(h, reset, t0, j)
+            h = advance(h, A2, dts[j], xs[j], load_row(row_B, t0, j), EXACT)
+            ys = ys + (tl.sum(h * load_row(row_C, t0, j)[None, :], axis=1),)
+        y = join_tile(ys, BD, TILE, REVERSE)
         if p_D is not None:
             y += u * skip
         if p_z is not None:
-            y *= z * sigmoid(z)
-        _store_tile(q_out, t0, s_ot, y, ok, MASKED)
+            y *= z * sigmoid(z, FAST)
+        store_tile(q_out, t0, s_ot, y, ok, MASKED)
     tl.store(p_h + i_row.to(tl.int64) * D * N + o_DN, h, mask=ok_DN)
-
-
-@triton.jit
-def backward_kernel(
-    p_dout, p_dh, p_check, p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_resets, p_ends,
-    p_du, p_ddt, p_dz, p_dA, p_dB, p_dC, p_dD, p_dbias, p_dh0, p_scratch,
-    T, piece, D, G, per_group, tiles_per_group, num_rows,
-    s_gb, s_gt, s_gd, s_ub, s_ut, s_ud, s_dtb, s_dtt, s_dtd, s_zb, s_zt, s_zd,
-    s_dub, s_dut, s_dud, s_ddtb, s_ddtt, s_ddtd, s_dzb, s_dzt, s_dzd,
-    s_Bb, s_Bt, s_Bg, s_Bn, s_Cb, s_Ct, s_Cg, s_Cn, s_rb, s_rt,
-    N: tl.constexpr, NP: tl.constexpr, BD: tl.constexpr, TILE: tl.constexpr, CK: tl.constexpr,
-    SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, WHOLE_D: tl.constexpr, WHOLE_T: tl.constexpr,
-):  # fmt: skip
-    i_tile = tl.program_id(0)
-    i_g, d, d_ok = place_of(i_tile, BD, per_group, tiles_per_group)
-    i_row = tl.program_id(1)
-    i_b, start, end, check = sequence_of(p_ends, i_row, T, piece, CK)
-    WHOLE_N: tl.constexpr = N == NP
-    MASKED: tl.constexpr = not (WHOLE_D and WHOLE_T)
-    EXACT: tl.constexpr = p_u.dtype.element_ty == tl.float32
-    NB: tl.constexpr = CK // TILE
-    n = tl.arange(0, NP)
-    ok_DN = d_ok[:, None] & (n < N)[None, :]
-    o_DN = d[:, None] * N + n[None, :]
-    row_DN = i_row.to(tl.int64) * D * N
-    A2 = tl.load(p_A + o_DN, mask=ok_DN, other=0.0).to(tl.float32) * LOG2E
-    if p_dh is not None:
-        g = tl.load(p_dh + row_DN + o_DN, mask=ok_DN, other=0.0).to(tl.float32)
-    else:
-        g = tl.zeros((BD, NP), tl.float32)
-    dA = tl.zeros((BD, NP), tl.float32)
-    if p_D is not None:
-        skip = tl.load(p_D + d, mask=d_ok, other=0.0).to(tl.float32)[:, None]
-        dskip = tl.zeros((BD, TILE), tl.float32)
-    bias = p_bias
-    if p_bias is not None:
-        bias = tl.load(p_bias + d, mask=d_ok, other=0.0).to(tl.float32)[:, None]
-        dbias = tl.zeros((BD, TILE), tl.float32)
-
-    tt = tl.arange(0, TILE)[None, :]
-    dd = d[:, None].to(tl.int64)
-    q_g = p_dout + i_b * s_gb + dd * s_gd + tt * s_gt
-    q_u = p_u + i_b * s_ub + dd * s_ud + tt * s_ut
-    q_dt = p_dt + i_b * s_dtb + dd * s_dtd + tt * s_dtt
-    q_du = p_du + i_b * s_dub + dd * s_dud + tt * s_dut
-    q_ddt = p_ddt + i_b * s_ddtb + dd * s_ddtd + tt * s_ddtt
-    if p_z is not None:
-        q_z = p_z + i_b * s_zb + dd * s_zd + tt * s_zt
-        q_dz = p_dz + i_b * s_dzb + dd * s_dzd + tt * s_dzt
-    row_B = (p_B + i_b * s_Bb + i_g * s_Bg + n * s_Bn, s_Bt, end, n < N, WHOLE_N and WHOLE_T)
-    row_C = (p_C + i_b * s_Cb + i_g * s_Cg + n * s_Cn, s_Ct, end, n < N, WHOLE_N and WHOLE_T)
-    reset = (p_resets, s_rt, end)
-    if p_resets is not None:
-        reset = (p_resets + i_b * s_rb, s_rt, end)
-    # Sums over this program's channels, (tiles_per_group, B, T, G, N), added up by the caller.
-    i_part = ((i_tile % tiles_per_group) * num_rows + i_b) * T
-    q_dB = p_dB + (i_part * G + i_g) * N + n
-    q_dC = p_dC + (i_part * G + i_g) * N + n
-    # States before each tile of a chunk of CK steps, recomputed from the checkpoint before it.
-    i_program = i_tile.to(tl.int64) * tl.num_programs(1) + i_row
-    q_s = p_scratch + i_program * NB * BD * NP + tl.arange(0, BD)[:, None] * NP + n[None, :]
-
-    tiles = tiles_of(start, end, TILE, REVERSE)
-    chunks = tl.cdiv(tiles, NB)
-    for i_chunk in range(0, chunks):
-        i_c = chunks - 1 - i_chunk
-        first = i_c * NB
-        count = tl.minimum(NB, tiles - first)
-        h = tl.load(p_check + (check + i_c) * D * N + o_DN, mask=ok_DN, other=0.0)
-        tl.debug_barrier()
-        for i in range(0, count - 1):
-            tl.store(q_s + i * BD * NP, h)
-            t0 = tile_at(first + i, start, end, tiles, TILE, REVERSE)
-            ok = d_ok[:, None] & (t0 + tt < end)
-            _, dt = step_sizes(q_dt, t0, s_dtt, bias, ok, SOFTPLUS, MASKED)
-            u = load_tile(q_u, t0, s_ut, ok, MASKED)
-            dts = split_tile(dt, BD, TILE, REVERSE)
-            xs = split_tile(dt * u, BD, TILE, REVERSE)
-            for j in tl.static_range(TILE):
-                t = t0 + (TILE - 1 - j if REVERSE else j)
-                h = advance(_keep(h, reset, t), A2, dts[j], xs[j], load_row(row_B, t), EXACT)
-        tl.store(q_s + (count - 1) * BD * NP, h)
-        tl.debug_barrier()
-        for i_back in range(0, count):
-            i_s = count - 1 - i_back
-            t0 = tile_at(first + i_s, start, end, tiles, TILE, REVERSE)
-            ok = d_ok[:, None] & (t0 + tt < end)
-            h = tl.load(q_s + i_s * BD * NP)
-            raw, dt = step_sizes(q_dt, t0, s_dtt, bias, ok, SOFTPLUS, MASKED)
-            u = load_tile(q_u, t0, s_ut, ok, MASKED)
-            dout = load_tile(q_g, t0, s_gt, ok, MASKED)
-            dy = dout
-            if p_z is not None:
-                z = load_tile(q_z, t0, s_zt, ok, MASKED)
-                gate = sigmoid(z)
-                dy = dout * z * gate
-            dts = split_tile(dt, BD, TILE, REVERSE)
-            xs = split_tile(dt * u, BD, TILE, REVERSE)
-            dys = split_tile(dy, BD, TILE, REVERSE)
-            befores = ()
-            hs = ()
-            for j in tl.static_range(TILE):
-                t = t0 + (TILE - 1 - j if REVERSE else j)
-                h = _keep(h, reset, t)
-                befores = befores + (h,)
-                h = advance(h, A2, dts[j], xs[j], load_row(row_B, t), EXACT)
-                hs = hs + (h,)
-            # One step back each: g becomes the gradient of the state before step t.
-            ys = ()
-            dxs = ()
-            das = ()
-            for k in tl.static_range(TILE):
-                t = t0 + (k if REVERSE else TILE - 1 - k)
-                dt1 = dts[TILE - 1 - k][:, None]
-                dy1 = dys[TILE - 1 - k][:, None]
-                h1 = hs[TILE - 1 - k]
-                b = load_row(row_B, t)[None, :]
-                c = load_row(row_C, t)[None, :]
-                g += dy1 * c
-                dC = tl.sum(dy1 * h1, axis=0)
-                dB = tl.sum(g * xs[TILE - 1 - k][:, None], axis=0)
-                o = t.to(tl.int64) * (G * N)
-                if WHOLE_N and WHOLE_T:
-                    tl.store(q_dC + o, dC)
-                    tl.store(q_dB + o, dB)
-                else:
-                    tl.store(q_dC + o, dC, mask=(n < N) & (t < end))
-                    tl.store(q_dB + o, dB, mask=(n < N) & (t < end))
-                dxs = (tl.sum(g * b, axis=1),) + dxs
-                if p_z is not None:
-                    ys = (tl.sum(h1 * c, axis=1),) + ys
-                g *= decay_of(A2 * dt1, EXACT)
-                w = g * befores[TILE - 1 - k]
-                dA += w * dt1
-                das = (tl.sum(w * A2, axis=1),) + das
-                g = _keep(g, reset, t)
-            dx = _join(dxs, BD, TILE, REVERSE)
-            ddt = _join(das, BD, TILE, REVERSE) * LN2 + dx * u
-            if SOFTPLUS:
-                ddt *= sigmoid(raw)
-            if MASKED:
-                ddt = tl.where(ok, ddt, 0.0)
-            du = dx * dt
-            if p_D is not None:
-                du += dy * skip
-                dskip += dy * u
-            if p_bias is not None:
-                dbias += ddt
-            _store_tile(q_du, t0, s_dut, du, ok, MASKED)
-            _store_tile(q_ddt, t0, s_ddtt, ddt, ok, MASKED)
-            if p_z is not None:
-                y = _join(ys, BD, TILE, REVERSE)
-                if p_D is not None:
-                    y += u * skip
-                dz = dout * y * gate * (1.0 + z * (1.0 - gate))
-                _store_tile(q_dz, t0, s_dzt, dz, ok, MASKED)
-    tl.store(p_dA + row_DN + o_DN, dA, mask=ok_DN)
-    if p_dh0 is not None:
-        tl.store(p_dh0 + row_DN + o_DN, g, mask=ok_DN)
-    if p_D is not None:
-        tl.store(p_dD + i_row.to(tl.int64) * D + d, tl.sum(dskip, axis=1), mask=d_ok)
-    if p_bias is not None:
-        tl.store(p_dbias + i_row.to(tl.int64) * D + d, tl.sum(dbias, axis=1), mask=d_ok)

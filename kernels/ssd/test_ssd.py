@@ -397,7 +397,8 @@ def test_forward_and_backward_are_captured_packed_or_not() -> None:
 
         def both(given: dict[str, Any] = given) -> tuple[Tensor, Tensor]:
             out, _ = ssd(**given)
-            return out, torch.autograd.grad(out.sum(), given["x"])[0]
+            # Detached: a graph that lives on would tie x to the stream that it was captured on.
+            return out.detach(), torch.autograd.grad(out.sum(), given["x"])[0]
 
         both()
         graph = torch.cuda.CUDAGraph()

@@ -65,8 +65,9 @@ class StepModel(Protocol):
             slots: M numbers; only the null slot may come twice.
 
         Returns:
-            Log-probabilities ``(M, T, V)`` float32. A step that raises has advanced no slot, so
-            that its streams can be tried one by one.
+            Log-probabilities ``(M, T, V)`` float32, of pieces and, behind them, of whatever else
+            the model says for its recognizer. A step that raises has advanced no slot, so that its
+            streams can be tried one by one.
         """
 
     def reset(self, slot: int) -> None:

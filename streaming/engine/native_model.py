@@ -60,7 +60,7 @@ class NativeStepModel:
         # No fixed batch sizes are needed here: padding, the null slot, is left out.
         rows = [row for row, slot in enumerate(slots) if slot]
         frames = features.shape[1] // FACTOR
-        out = np.zeros((len(slots), frames, self._model.vocabulary), np.float32)
+        out = np.zeros((len(slots), frames, self._model.outputs), np.float32)
         if rows:
             at = np.array([slots[row] for row in rows], np.intp)
             out[rows] = self._model.transcribe(features[rows], self._states, at)

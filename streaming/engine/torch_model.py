@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from audiomamba.models.subsample import FACTOR
 from audiomamba.models.transcriber import Transcriber
@@ -61,7 +60,7 @@ class TorchStepModel:
 
     def _step(self, features: Tensor, rows: Tensor) -> Tensor:
         logits = self._model.step_(features, self._pool.state, rows)
-        return F.log_softmax(logits.float(), -1)
+        return self._model.log_probs(logits)
 
     @torch.inference_mode()
     def reset(self, slot: int) -> None:

@@ -57,7 +57,7 @@ class EndpointSettings:
     """When an utterance ends."""
 
     mode: Literal["auto", "none"] = "auto"
-    silence_ms: int = 600
+    silence_ms: int | None = None  # a pause that does; None = as the model finds best
     min_speech_ms: int = 100
     pre_roll_ms: int = 200
     max_utterance_s: float = 30.0

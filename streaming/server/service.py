@@ -137,11 +137,13 @@ class Service:
         ]
 
     def decoder(self, endpointing: EndpointSettings) -> DecoderConfig:
-        """The decoder's settings for a client's."""
+        """The decoder's settings for a client's: a pause that it names is the whole rule."""
+        decoder = self._decoder
+        if endpointing.silence_ms is not None:
+            decoder = replace(decoder, silence_s=endpointing.silence_ms / 1000, ends=None)
         return replace(
-            self._decoder,
+            decoder,
             endpointing=endpointing.mode == "auto",
-            silence_s=endpointing.silence_ms / 1000,
             min_speech_s=endpointing.min_speech_ms / 1000,
             max_utterance_s=endpointing.max_utterance_s,
             threshold=endpointing.threshold,

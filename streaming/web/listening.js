@@ -113,10 +113,16 @@ export class Listening {
       url: new URL("../v1/stream", location.href).href.replace(/^http/, "ws"),
       sampleRate,
       token: this.preferences.token,
-      options: { client_id: "page", endpointing: { mode: "auto", silence_ms: Number(this.choices.silenceMs) } },
+      options: { client_id: "page", endpointing: this.#endpointing() },
       onEvent: this.onEvent,
       onState: (name, detail) => this.#streamState(name, detail),
     });
+  }
+
+  /** As the model finds best, unless a pause was chosen. */
+  #endpointing() {
+    const silence = Number(this.choices.silenceMs);
+    return silence ? { mode: "auto", silence_ms: silence } : { mode: "auto" };
   }
 
   /** Go on with another source; another rate needs another stream, which follows this one. */

@@ -64,7 +64,8 @@ export class Preferences {
   }
 
   #tell() {
-    const words = `${(this.form.silenceMs.value / 1000).toFixed(1)} s`;
+    const silence = Number(this.form.silenceMs.value);
+    const words = silence ? `after ${(silence / 1000).toFixed(1)} s of silence` : "when it sounds finished";
     this.$("silence-value").textContent = words;
     this.form.silenceMs.setAttribute("aria-valuetext", words);
   }

@@ -7,7 +7,7 @@ const DEFAULTS = {
   echoCancellation: false,
   noiseSuppression: false,
   autoGainControl: false,
-  silenceMs: 600,
+  silenceMs: 0, // a pause that ends a line; 0: when the model takes it to be finished
   paced: true,
   size: 0, // steps from the normal size
   wish: {}, // model, say and speaker of what was made last

@@ -32,9 +32,11 @@ def samples() -> "np.ndarray[Any, Any]":
     return read
 
 
-def wav(times: int = 1, length: int | None = None) -> bytes:
+def wav(times: int = 1, length: int | None = None, *, silence_s: float = 0.0) -> bytes:
+    """The recording, so many times, and silence after it."""
+    sound = np.pad(np.tile(samples(), times), (0, round(silence_s * 16_000)))
     out = io.BytesIO()
-    soundfile.write(out, np.tile(samples(), times), 16_000, "PCM_16", format="WAV")
+    soundfile.write(out, sound, 16_000, "PCM_16", format="WAV")
     data = out.getvalue()
     if length is None:
         return data
@@ -104,7 +106,7 @@ def test_words_come_while_the_pipe_is_open_and_an_interruption_keeps_them() -> N
     )
     assert process.stdin and process.stdout and process.stderr
     with process, process.stdin as sound:
-        sound.write(wav(4, length=0xFFFFFFFF))
+        sound.write(wav(4, length=0xFFFFFFFF, silence_s=8.0))
         sound.flush()
         begun = process.stdout.read(4)
         process.send_signal(signal.SIGINT)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from audiomamba.errors import StateError
 from audiomamba.kernels.testing import relative_error
 from audiomamba.models.language import LanguageModel, LanguageModelConfig
-from audiomamba.models.transcriber import Transcriber, TranscriberConfig
+from audiomamba.models.transcriber import Transcriber, TranscriberConfig, TranscriberOutput
 from audiomamba.models.transcriber_config import PyramidConfig, PyramidStage
 from audiomamba.models.wave.config import StageConfig, WaveConfig
 from audiomamba.models.wave.model import Wave
@@ -55,9 +55,10 @@ def _language_model() -> tuple[nn.Module, Tensor, int]:
     return model, torch.randint(0, 11, (3, T)), 1
 
 
-def _transcriber() -> tuple[nn.Module, Tensor, int]:
+def _transcriber(*ends: float) -> tuple[nn.Module, Tensor, int]:
     config = TranscriberConfig(
         vocabulary=17,
+        ends=list(ends),
         subsample_channels=[3, 4],
         stack=StackConfig(width=WIDTH, layers=[LTI, AHEAD]),
         inter_layer=1,
@@ -110,6 +111,7 @@ SUBJECTS = {
     "mixed": _stack(LTI, SELECTIVE, SSD),
     "language-model": _language_model,
     "transcriber": _transcriber,
+    "transcriber-ends": lambda: _transcriber(0.3, 1.0),
     "transcriber-raw": _raw(LTI),
     "transcriber-raw-selective": _raw(SELECTIVE),
     "wave": _wave(LayerConfig(dynamics="lti", state_size=8, ffn=0.0), SELECTIVE),
@@ -152,7 +154,9 @@ def subject(request: pytest.FixtureRequest, device: str, dtype: torch.dtype) -> 
     def run(x: Tensor, state: object) -> tuple[Tensor, object]:
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             out, state = model(x, state)
-        return (out if isinstance(out, Tensor) else out.logits).float(), state
+        if isinstance(out, TranscriberOutput):
+            out = out.logits if out.ends is None else torch.cat([out.logits, out.ends], -1)
+        return out.float(), state
 
     return Subject(model, inputs.to(device), frame, run)
 

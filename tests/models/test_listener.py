@@ -77,6 +77,49 @@ def test_any_chunk_size_gives_the_same_words_and_times(
     assert finals == [event for event in wanted if isinstance(event, am.Final)]
 
 
+def final_came(stream: am.Stream, samples: NDArray[np.float32]) -> float:
+    """Seconds of the recording, and silence after it, that had to be fed before its last final."""
+    fed = np.concatenate([samples, np.zeros(48_000, np.float32)])
+    came = 0.0
+    for start in range(0, len(fed), 800):
+        if any(isinstance(event, am.Final) for event in stream.feed(fed[start : start + 800])):
+            came = (start + 800) / 16_000
+    return came
+
+
+def test_what_sounds_finished_is_final_before_a_pause_would_say_so(
+    listener: Listener, samples: NDArray[np.float32]
+) -> None:
+    assert listener.config.endpoint is not None
+    pause = listener.decoder_config(silence_s=0.6)
+    assert pause.ends is None
+    assert listener.decoder_config(silence_s=0.6, ends=listener.config.endpoint).ends is not None
+    sooner = final_came(listener.stream(), samples)
+    assert 0 < sooner < final_came(listener.stream(decoder=pause), samples) - 0.2
+
+
+def test_a_checkpoint_without_endpoint_outputs_hears_the_same(
+    listener: Listener, samples: NDArray[np.float32], tmp_path: Path
+) -> None:
+    shipped, older = find("listen-en"), tmp_path / "older"
+    shutil.copytree(shipped, older)
+    weights = load_weights(shipped)
+    save_weights(older, {n: t for n, t in weights.items() if not n.startswith("ends.")})
+    config = json.loads((shipped / "config.json").read_text())
+    for name in ("ends", "endpoint", "silence_s"):
+        del config["model"][name]
+    write_config(older, config)
+    engine: EngineName = "native" if listener.engine == "native" else "torch"
+    before = Listener.from_folder(older, engine=engine)
+    assert before.decoder_config().ends is None and before.decoder_config().silence_s == 0.6
+    assert before.transcribe(samples).text == WORDS
+    features = np.random.default_rng(0).normal(size=(32, 80)).astype(np.float32)
+    pieces, _ = before.acoustic.log_probs(features, before.acoustic.init_state())
+    both, _ = listener.acoustic.log_probs(features, listener.acoustic.init_state())
+    assert both.shape == (8, listener.config.outputs) == (8, pieces.shape[1] + 4)
+    np.testing.assert_array_equal(both[:, : pieces.shape[1]], pieces)
+
+
 def test_partials_grow_into_the_final(listener: Listener, samples: NDArray[np.float32]) -> None:
     stream = listener.stream()
     events = [

@@ -113,6 +113,15 @@ def test_training_can_begin_from_int8_weights(tmp_path: Path, tiny_model: Make) 
     torch.testing.assert_close(other.out.weight, model.out.weight, atol=5e-3, rtol=0)
 
 
+def test_endpoint_outputs_stay_behind(tmp_path: Path, tiny_model: Make) -> None:
+    other = tiny_model()
+    with_ends = Transcriber(replace(other.config, ends=[0.3, 1.0]))
+    write_config(tmp_path, {"kind": "transcriber", "model": to_mapping(with_ends.config)})
+    save_weights(tmp_path, with_ends.state_dict())
+    load_export(tmp_path, other, Average(other, 0.9))
+    torch.testing.assert_close(other.out.weight, with_ends.out.weight)
+
+
 def test_what_resume_means(tmp_path: Path, tiny_model: Make) -> None:
     assert resume_folder("", tmp_path) is None
     with pytest.raises(ConfigError, match="neither a run nor a checkpoint"):

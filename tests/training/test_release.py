@@ -51,6 +51,22 @@ def test_weights_are_mixed_by_the_share(export: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, before[name] + 0.25, rtol=0, atol=1e-2)
 
 
+def test_endpoint_outputs_are_no_part_of_a_mixture(export: Path, tmp_path: Path) -> None:
+    before = load_weights(export)
+    ends = {"ends.weight": torch.ones(2, 64), "ends.bias": torch.ones(2)}
+    for name, extra in (("with", ends), ("without", {})):
+        shutil.copytree(export, tmp_path / name)
+        for old in (tmp_path / name).glob("model*"):
+            old.unlink()
+        save_weights(tmp_path / name, before | extra)
+    for source, other, kept in (("with", "without", True), ("without", "with", False)):
+        out = tmp_path / f"out-{source}"
+        release(tmp_path / source, out, storage="float32", other=tmp_path / other, share=0.5)
+        after = load_weights(out)
+        assert after.keys() == before.keys() | (ends.keys() if kept else set())
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_weights_of_another_shape_are_refused(export: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(export, other)

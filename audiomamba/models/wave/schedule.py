@@ -30,6 +30,7 @@ PAUSE_S = (0.08, 0.25)  # after a word
 MOST_DEVIATIONS = 1.5  # from the mean of a word's log length
 LONGEST_S = 3.0  # of a word, whatever was measured
 _USUAL_S = 0.45  # of a word that was not measured
+_ENOUGH = 10  # words of a label by a speaker, whose lengths are then known
 _NOBODY = -1
 
 
@@ -37,16 +38,25 @@ _NOBODY = -1
 class Durations:
     """How long words were in training; part of a checkpoint's ``config.json``.
 
-    Logarithms of seconds: the log length of a label is its mean, its speaker's offset, and chance.
+    Logarithms of seconds. The log length of a word is what this speaker's words of the label have,
+    where enough were measured; else the label's mean, the speaker's offset, and chance.
     """
 
     labels: dict[str, list[float]] = field(default_factory=dict)  # mean and deviation
     speakers: dict[str, float] = field(default_factory=dict)  # what is added to the mean
+    own: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # by speaker and label
 
     def __post_init__(self) -> None:
-        for name, own in self.labels.items():
-            if len(own) != 2 or not all(map(math.isfinite, own)) or own[1] < 0:
-                raise ConfigError(f"durations.labels: {name!r} wants mean and deviation, got {own}")
+        tables = [("labels", self.labels)]
+        tables += [(f"own.{name}", table) for name, table in self.own.items()]
+        for place, table in tables:
+            if not isinstance(table, Mapping):
+                raise ConfigError(f"durations.{place}: wants a mapping, got {table}")
+            for name, pair in table.items():
+                if len(pair) != 2 or not all(map(math.isfinite, pair)) or pair[1] < 0:
+                    raise ConfigError(
+                        f"durations.{place}: {name!r} wants mean and deviation, got {pair}"
+                    )
         for name, offset in self.speakers.items():
             if not math.isfinite(offset):
                 raise ConfigError(f"durations.speakers: {name!r} wants a number, got {offset}")
@@ -63,16 +73,27 @@ class Durations:
         offsets = _means([speaker for _, speaker, _ in words], left)
         left = left - [offsets[speaker] for _, speaker, _ in words]
         spread = _means([label for label, _, _ in words], np.square(left))
+        by_both: dict[str, dict[str, list[float]]] = {}
+        for (label, speaker, _), log in zip(words, logs.tolist(), strict=True):
+            if speaker is not None:
+                by_both.setdefault(speaker, {}).setdefault(label, []).append(log)
         return cls(
             labels={n: [round(means[n], 4), round(math.sqrt(spread[n]), 4)] for n in sorted(means)},
             speakers={n: round(x, 4) for n, x in sorted(offsets.items(), key=str) if n is not None},
+            own={
+                speaker: own for speaker in sorted(by_both) if (own := _lengths(by_both[speaker]))
+            },
         )
 
     def draw(self, label: str, speaker: str | None, rng: np.random.Generator) -> float:
         """Seconds of a word; one number of ``rng`` whatever is known of it."""
         chance = float(np.clip(rng.standard_normal(), -MOST_DEVIATIONS, MOST_DEVIATIONS))
         mean, deviation = self.labels.get(label, [math.log(_USUAL_S), 0.0])
-        offset = self.speakers.get(speaker, 0.0) if speaker is not None else 0.0
+        offset = 0.0
+        if speaker is not None:
+            offset = self.speakers.get(speaker, 0.0)
+            if own := self.own.get(speaker, {}).get(label):
+                (mean, deviation), offset = own, 0.0
         return min(math.exp(min(mean + offset + chance * deviation, 10.0)), LONGEST_S)
 
 
@@ -216,3 +237,12 @@ def _means(names: Sequence[Any], values: NDArray[np.float64]) -> dict[Any, float
     for name, value in zip(names, values, strict=True):
         found.setdefault(name, []).append(float(value))
     return {name: sum(own) / len(own) for name, own in found.items()}
+
+
+def _lengths(table: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Mean and deviation by label, of labels with enough words."""
+    return {
+        label: [round(float(np.mean(logs)), 4), round(float(np.std(logs)), 4)]
+        for label, logs in sorted(table.items())
+        if len(logs) >= _ENOUGH
+    }

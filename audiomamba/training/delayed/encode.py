@@ -1,4 +1,4 @@
-"""Write down what an encoder makes of speech, and which piece its CTC head hears where::
+"""Write down what an encoder makes of speech, what its CTC head hears where, and who speaks when::
 
     python -m audiomamba.training.delayed.encode listen-en corpora/encoded --hours 30 \\
         'data.real=[corpora/mine]' 'data.noise=[corpora/noise]'
@@ -10,8 +10,10 @@ minutes in place of hours. What is learnt by heart stays a danger: an encoder he
 clips better than any stranger. So hide and disturb much (``data.batches.hidden_share``,
 ``data.augment``): what the head sees should be as uncertain as what strangers will sound like.
 
-A folder holds ``frames.npy``, ``(R, T, width)`` float16, and ``pieces.npy``, ``(R, T)`` uint16: the
-piece that begins to be heard in each frame, 0 where none does.
+A folder holds ``frames.npy``, ``(R, T, width)`` float16; ``pieces.npy``, ``(R, T)`` uint16: the
+piece that begins to be heard in each frame, 0 where none does; and ``activity.npy``, ``(R, T)``
+uint8: 1 where somebody speaks, of the sound itself, 12.5 ms after a frame's first sample. What the
+encoder makes of that sound comes later: pieces do by its look-ahead, activity does not.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +36,7 @@ from audiomamba.models.transcriber import Transcriber
 from audiomamba.models.transcriber_config import FACTOR
 from audiomamba.text.vocabulary import BLANK, Vocabulary
 from audiomamba.training.batches import Batches
-from audiomamba.training.delayed.encoded import FRAMES, PIECES, Encoded
+from audiomamba.training.delayed.encoded import ACTIVITY, FRAMES, PIECES, Encoded
 from audiomamba.training.experiment import ExperimentConfig, compose, make_batches
 from audiomamba.training.preparation import prepare
 
@@ -90,7 +93,8 @@ def encode_batch(model: Transcriber, batches: Batches, number: int, *, bf16: boo
             log_probs, targets.tokens.cpu(), targets.token_lengths.tolist(), strict=True
         )
     ]
-    return Encoded(encoded.half().cpu().numpy(), np.stack(pieces))
+    activity = targets.activity.cpu().numpy().astype(np.uint8)
+    return Encoded(encoded.half().cpu().numpy(), np.stack(pieces), activity)
 
 
 def write(
@@ -100,7 +104,7 @@ def write(
 
     Args:
         model: In evaluation mode, on the device of ``batches``.
-        batches: Of one shape.
+        batches: Of one shape, with an ``activity_delay_s`` of 0.
         out: Folder.
         seconds: Of audio, silence included.
         bf16: Whether products are.
@@ -113,15 +117,18 @@ def write(
         out / FRAMES, "w+", dtype=np.float16, shape=(rows, frames, model.config.stack.width)
     )
     pieces = np.zeros((rows, frames), np.uint16)
+    activity: NDArray[Any] = np.zeros((rows, frames), np.uint8)
     began = time.monotonic()
     for number in range(count):
         some = slice(number * shape.rows, (number + 1) * shape.rows)
-        encoded[some], pieces[some] = encode_batch(model, batches, number, bf16=bf16)
+        made = encode_batch(model, batches, number, bf16=bf16)
+        encoded[some], pieces[some], activity[some] = made
         if number % _REPORT == _REPORT - 1:
             hours = (number + 1) * shape.seconds / 3600
             print(f"{hours:.2f} h in {time.monotonic() - began:.0f} s", flush=True)
     encoded.flush()
     np.save(out / PIECES, pieces)
+    np.save(out / ACTIVITY, activity)
     return pieces
 
 
@@ -137,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = compose(["experiment=listen_en", "train.steps=1", *options.overrides])
     if not isinstance(config, ExperimentConfig) or len(config.data.batches.row_seconds) != 1:
         raise ConfigError("encode: wants a transcriber's experiment and one length of rows")
+    config.data.batches.activity_delay_s = 0.0
     folder = find(options.model)
     vocabulary = Vocabulary.load(folder / "tokenizer.model")
     pieces = write(

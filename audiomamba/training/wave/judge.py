@@ -24,6 +24,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def recordings_of(
     *,
     each: int,
     temperatures: Sequence[float],
-    seed: int = 0,
+    seeds: Sequence[int] = (0,),
 ) -> list[Heard]:
     """Real recordings of a speaker, the same as classes of samples, and made ones.
 
@@ -108,7 +109,7 @@ def recordings_of(
         data: How recordings were put into classes for its training.
         each: Made recordings a label.
         temperatures: Those to make recordings at; none: the model's own.
-        seed: Of what is made.
+        seeds: Of what is made; with several each is a source of its own.
     """
     labels = model.config.labels
     own = [s for s in sounds if s.speaker == speaker and s.held_out and s.label in labels]
@@ -117,9 +118,9 @@ def recordings_of(
     again = Heard(AGAIN, speaker, [expand(take_of(sound, data).codes) for sound in own], said)
     asked = [label for label in labels for _ in range(each)]
     made = []
-    for temperature in temperatures or [model.sampling.temperature]:
+    for temperature, seed in product(temperatures or [model.sampling.temperature], seeds):
         started = model.start(labels=asked, speakers=[speaker], seed=seed, temperature=temperature)
-        name = f"made, temperature {temperature:g}"
+        name = f"made, temperature {temperature:g}" + (f", seed {seed}" if len(seeds) > 1 else "")
         # A second where a model falls silent by itself; else each until its word is said.
         drawn = started.next(max(started.planned) or model.sample_rate)
         words = [sound[: n or None] for sound, n in zip(drawn, started.planned, strict=True)]
@@ -223,7 +224,10 @@ def _parser() -> argparse.ArgumentParser:
         help="recordings a speaker and source that the recognisers hear (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--steps", type=int, default=800, help="of each classifier (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed", type=int, nargs="+", default=[0],
+        help="of what is made, several apart; the first also of the classifiers (%(default)s)",
+    )  # fmt: skip
     parser.add_argument("--cache", type=Path, default=cache_folder(), help="(%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE.json")
     return parser
@@ -252,13 +256,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ConfigError(f"judge: no held-out recordings of {', '.join(model.config.speakers)}")
 
     def trained(on: Sequence[Take]) -> Judge:
-        return kept_judge(on, labels, rate, options.cache, steps=options.steps, seed=options.seed)
+        return kept_judge(
+            on, labels, rate, options.cache, steps=options.steps, seed=options.seed[0]
+        )
 
     rows, stranger, heard = [], [], []
     for speaker in speakers:
         own = recordings_of(
             speaker, sounds, model, data,
-            each=options.each, temperatures=options.temperatures, seed=options.seed,
+            each=options.each, temperatures=options.temperatures, seeds=options.seed,
         )  # fmt: skip
         known = [take for take in takes if take.speaker == speaker and not take.held_out]
         others = [take for take in takes if take.speaker != speaker]

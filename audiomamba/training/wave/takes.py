@@ -26,6 +26,7 @@ from audiomamba.training.wave.config import WaveDataConfig
 
 __all__ = [
     "Sound", "Take", "Word", "numbers", "read_corpus", "read_manifest", "read_sounds", "take_of",
+    "trimmed",
 ]  # fmt: skip
 
 _MOST_GAIN = 30.0  # silence is not raised to a peak
@@ -117,7 +118,7 @@ def read_corpus(folder: Path, data: WaveDataConfig, sample_rate: int) -> list[Ta
         sound: Samples = utterance.audio.astype(np.float32) / np.float32(32_768)
         samples = resample(sound, SAMPLE_RATE, sample_rate)
         held_out = number % data.held_out_every == 0
-        samples = _trimmed(samples, data.trim_db, sample_rate)
+        samples = trimmed(samples, data.trim_db, sample_rate)
         codes, weight = _codes(samples, data), data.corpora_weight
         takes.append(Take(codes, label, utterance.speaker, held_out, weight=weight))
     return takes
@@ -136,7 +137,7 @@ def _cut(
     for record, own in utterances(encoded, records, sample_rate=sample_rate):
         word, words = record.get("word", 0), record.get("words", 1)
         samples = own[len(own) * word // words : len(own) * (word + 1) // words]
-        samples = _trimmed(samples, data.trim_db, sample_rate)
+        samples = trimmed(samples, data.trim_db, sample_rate)
         dev = record.get("split") == "dev"
         if "index" in record:
             held_out = dev or record["index"] < data.held_out_takes
@@ -161,13 +162,26 @@ def _label(record: Record) -> str | None:
     return None if label is None else str(label)
 
 
-def _trimmed(samples: Samples, db: float, sample_rate: int) -> Samples:
-    """Without the silence at both ends, but for a breath."""
+def trimmed(
+    samples: Samples, db: float, sample_rate: int, *, after_db: float | None = None
+) -> Samples:
+    """Without the silence at both ends, but for a breath.
+
+    Args:
+        samples: ``(n,)``.
+        db: What is so far below the peak is silence; 0: nothing is cut.
+        sample_rate: Hz.
+        after_db: The same for the end, where it is another.
+    """
     if not db or not len(samples):
         return samples
-    loud = np.flatnonzero(np.abs(samples) >= np.abs(samples).max() * 10 ** (-db / 20))
+    level = np.abs(samples)
+    first, last = (
+        np.flatnonzero(level >= level.max() * 10 ** (-own / 20))
+        for own in (db, db if after_db is None else after_db)
+    )
     breath = round(_BREATH_S * sample_rate)
-    return samples[max(0, loud[0] - breath) : loud[-1] + 1 + breath]
+    return samples[max(0, first[0] - breath) : last[-1] + 1 + breath]
 
 
 def _codes(samples: Samples, data: WaveDataConfig) -> NDArray[np.uint8]:

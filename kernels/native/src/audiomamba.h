@@ -29,6 +29,8 @@ typedef struct {
   const float *first_weight, *first_bias, *second_weight, *second_bias; /* (out, in, 3, 3) */
   const float *project_weight, *project_bias, *norm, *out_weight, *out_bias;
   const am_block* block; /* blocks of them, or NULL: they are added one by one */
+  int ends;              /* outputs beside the pieces, a yes or no each; may be 0 */
+  const float *ends_weight, *ends_bias; /* (ends, width), (ends); float32 whatever int8 says */
 } am_transcriber;
 
 /* One rate of a waveform model: blocks before and after its pool; the last rate has no pool. */
@@ -81,7 +83,8 @@ const char* am_instruction_set(void);
 size_t am_state_floats(const am_model* model);
 
 /* features (sessions, 4 * frames, bins); states[i]: am_state_floats() floats, advanced in place;
-   log_probs (sessions, frames, vocabulary). Several threads may share a model, on different states. */
+   log_probs (sessions, frames, vocabulary + ends): of the pieces, then that each of the ends is so. Several
+   threads may share a model, on different states. */
 void am_transcribe(const am_model* model, const float* features, int sessions, int frames, float* const* states,
                    float* log_probs);
 

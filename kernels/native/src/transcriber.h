@@ -1,4 +1,4 @@
-// The whole way from log-mel features to log-probabilities of word pieces.
+// The whole way from log-mel features to log-probabilities of word pieces, and that nobody will speak.
 #pragma once
 
 #include <cmath>
@@ -20,6 +20,7 @@ class Transcriber : public Model {
         head_(t.norm, t.out_weight, t.out_bias, t.vocabulary, t.width, t.eps, t.int8) {
     second_ = Linear(t.second_weight, t.second_bias, c2_, c1_ * 9, t.int8);
     project_ = Linear(t.project_weight, t.project_bias, width_, c2_ * (bins_ / 4), t.int8);
+    head_.ask(t.ends_weight, t.ends_bias, t.ends);
     state_floats_ = subsample_floats();
     blocks_.reserve(t.blocks);
     for (int i = 0; t.block && i < t.blocks; i++) add(t.block[i]);

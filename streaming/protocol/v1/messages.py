@@ -263,10 +263,11 @@ def _results(f: Fields, now: ResultSettings) -> ResultSettings:
 
 
 def _endpointing(f: Fields, now: EndpointSettings) -> EndpointSettings:
+    if f.has("silence_ms"):
+        now = replace(now, silence_ms=f.integer("silence_ms", 0, 40, 60_000))
     endpointing = replace(
         now,
         mode=f.choice("mode", now.mode, ["auto", "none"]),
-        silence_ms=f.integer("silence_ms", now.silence_ms, 40, 60_000),
         min_speech_ms=f.integer("min_speech_ms", now.min_speech_ms, 0, 10_000),
         pre_roll_ms=f.integer("pre_roll_ms", now.pre_roll_ms, 0, 10_000),
         max_utterance_s=f.number("max_utterance_s", now.max_utterance_s, 1.0, 300.0),

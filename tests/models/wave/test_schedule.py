@@ -105,7 +105,24 @@ def test_lengths_are_measured_by_label_and_speaker() -> None:
     assert np.mean(np.log(drawn)) == pytest.approx(math.log(0.8), abs=0.02)
     assert max(drawn) < 0.8 * 0.9**-1.6
     assert from_mapping(Durations, to_mapping(found)) == found
+    assert found.own == {}  # of four words each
     assert Durations.measured([]) == Durations.measured([("yes", None, 0.0)]) == Durations()
+
+
+def test_a_speaker_who_says_a_word_often_has_lengths_of_it() -> None:
+    words: list[tuple[str, str | None, float]] = [
+        ("yes", who, seconds * factor)
+        for who, seconds in (("ann", 0.8), ("bob", 0.2), (None, 0.4))
+        for factor in [0.9, 1 / 0.9] * 6
+    ]
+    found = Durations.measured([*words, ("no", "ann", 0.5)])
+    assert list(found.own) == ["ann", "bob"] and list(found.own["ann"]) == ["yes"]
+    assert found.own["ann"]["yes"] == pytest.approx([math.log(0.8), -math.log(0.9)], abs=1e-3)
+    told = Durations(labels={"yes": [5.0, 1.0]}, speakers={"ann": 2.0}, own=found.own)
+    drawn = [told.draw("yes", "ann", np.random.default_rng(seed)) for seed in range(200)]
+    assert np.mean(np.log(drawn)) == pytest.approx(math.log(0.8), abs=0.02)
+    assert told.draw("yes", "eve", np.random.default_rng(0)) == 3.0
+    assert from_mapping(Durations, to_mapping(found)) == found
 
 
 @pytest.mark.parametrize(
@@ -116,6 +133,8 @@ def test_lengths_are_measured_by_label_and_speaker() -> None:
         {"labels": {"yes": [0.1, -1.0]}},
         {"labels": {"yes": [math.nan, 0.1]}},
         {"speakers": {"ann": math.inf}},
+        {"own": {"ann": {"yes": [0.1, -1.0]}}},
+        {"own": {"ann": [0.1, 0.1]}},
     ],
 )
 def test_damaged_lengths_are_refused(wrong: dict[str, object]) -> None:

@@ -25,6 +25,7 @@ def small() -> Transcriber:
         ),
         inter_layer=1,
         phone_layer=1,
+        ends=[0.3, 1.0],
     )
     return Transcriber(config).eval()
 
@@ -38,7 +39,9 @@ def test_steps_of_shuffled_slots_equal_the_whole(device: str) -> None:
     features = rng.normal(size=(2, 24, 80)).astype(np.float32)
     with torch.inference_mode():
         out, _ = model(torch.from_numpy(features).to(device))
-        whole = torch.log_softmax(out.logits, -1).cpu().numpy()
+        assert out.ends is not None
+        pieces, ends = out.logits.log_softmax(-1), out.ends.sigmoid().log()
+        whole = torch.cat([pieces, ends], -1).cpu().numpy()
     for slot in (1, 2, 3):
         steps.reset(slot)
     for block in range(3):

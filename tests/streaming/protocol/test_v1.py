@@ -280,6 +280,10 @@ def test_an_update_keeps_what_it_does_not_name() -> None:
     [update] = machine.receive('{"type": "update", "endpointing": {"silence_ms": 300}}', 0.0)
     assert isinstance(update, requests.Update)
     assert (update.endpointing.silence_ms, update.endpointing.threshold) == (300, 0.7)
+    [update] = machine.receive('{"type": "update", "endpointing": {"threshold": 0.6}}', 0.0)
+    assert isinstance(update, requests.Update)
+    assert (update.endpointing.silence_ms, update.endpointing.threshold) == (300, 0.6)
+    assert started().settings.endpointing.silence_ms is None
 
 
 def test_a_wrong_update_changes_nothing() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from audiomamba.errors import ModelError, ProtocolError
 from audiomamba.models import registry
-from audiomamba.streaming.protocol import StreamSettings
+from audiomamba.streaming.protocol import EndpointSettings, StreamSettings
 from audiomamba.streaming.server.service import Service, load_service
 from audiomamba.text.fusion import Fusion
 from tests.models.wave.tiny import tiny_checkpoint
@@ -43,6 +43,14 @@ def test_what_ships_is_offered_and_not_loaded(load: Load) -> None:
     ]  # fmt: skip
     assert "generate" in service.features()
     assert not any(voice.loaded for voice in service.voices)
+
+
+def test_a_pause_that_a_client_names_is_the_whole_rule(load: Load) -> None:
+    service = load("")
+    own = service.decoder(EndpointSettings())
+    assert own.ends is not None and own.silence_s == 1.2
+    named = service.decoder(EndpointSettings(silence_ms=600))
+    assert named.ends is None and named.silence_s == 0.6
 
 
 def test_the_language_model_is_read_before_the_first_stream(

@@ -134,6 +134,26 @@ def test_words_that_have_an_end_are_judged_until_it(tmp_path: Path) -> None:
     assert len(lengths) == 6 and min(lengths) > 0.5 * RATE and max(lengths) < 0.75 * RATE
 
 
+def test_several_seeds_are_heard_apart(tmp_path: Path) -> None:
+    model = audiomamba.load(str(tiny_checkpoint(tmp_path / "tiny", tiny_config(sample_rate=RATE))))
+    sounds = [Sound(tone("yes", 1), "yes", "ann", True, True)]
+
+    def made(*seeds: int) -> dict[str, list[np.ndarray]]:
+        heard = judging.recordings_of(
+            "ann", sounds, model, WaveDataConfig(), each=1, temperatures=[0.8, 1.0], seeds=seeds
+        )
+        return {one.source: one.sounds for one in heard[2:]}
+
+    both, alone = made(3, 4), made(4)
+    assert list(both) == [
+        f"made, temperature {t}, seed {seed}" for t in ("0.8", "1") for seed in (3, 4)
+    ]
+    assert list(alone) == ["made, temperature 0.8", "made, temperature 1"]
+    for name in alone:
+        again = zip(both[f"{name}, seed 4"], alone[name], strict=True)
+        assert all(np.array_equal(a, b) for a, b in again)
+
+
 def test_nobody_to_compare_with_is_an_error(manifest: Path, tmp_path: Path) -> None:
     folder = tiny_checkpoint(tmp_path / "tiny", tiny_config(sample_rate=RATE, speakers=["eve"]))
     with pytest.raises(ConfigError, match="no held-out recordings of eve"):

@@ -21,6 +21,7 @@ from audiomamba.training.wave.takes import (
     read_manifest,
     read_sounds,
     take_of,
+    trimmed,
 )
 
 RATE = 8_000
@@ -76,6 +77,14 @@ def test_silence_at_the_ends_is_cut_off(tmp_path: Path) -> None:
     assert len(take.codes) == pytest.approx(800 + 2 * 240, abs=8)
     (whole,) = read_manifest(manifest, WaveDataConfig(), RATE)
     assert len(whole.codes) == 4_800
+
+
+def test_the_end_can_be_cut_at_another_level() -> None:
+    faint = 0.02 * tone(0.1)
+    sound = np.concatenate([faint, tone(0.1), faint])
+    assert len(trimmed(sound, 40.0, RATE)) == pytest.approx(2_400, abs=8)
+    assert len(trimmed(sound, 40.0, RATE, after_db=30.0)) == pytest.approx(1_600 + 240, abs=8)
+    assert len(trimmed(sound, 0.0, RATE)) == 2_400
 
 
 def test_a_corpus_gives_the_utterances_that_are_labels(tmp_path: Path) -> None:

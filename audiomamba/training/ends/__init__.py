@@ -1,0 +1,1 @@
+"""Teaching a finished transcriber to say that nobody will speak for a while."""
