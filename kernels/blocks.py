@@ -239,7 +239,7 @@ TABLES: Final[Mapping[str, Table]] = {
     # and a channel.
     "scan.forward": {
         "sm_90": (
-            Blocks({"pairs": 49_152}, {"channels": 32, "steps": 8}, 1),
+            Blocks({"pairs": 40_960}, {"channels": 32, "steps": 8}, 1),
             Blocks({"pairs": 32_768}, {"channels": 16, "steps": 8}, 1, registers=128),
             Blocks({"states": 128}, {"channels": 8, "steps": 8}, 1, registers=96),
             Blocks({"states": 64, "pairs": 4096}, {"channels": 16, "steps": 8}, 2, registers=168),
