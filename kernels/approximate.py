@@ -1,4 +1,4 @@
-"""Two instructions of NVIDIA GPUs that Triton has no word for.
+"""Two instructions of NVIDIA GPUs that Triton has no word for, and the sigmoid by one of them.
 
 They err by about 2^-22, which is far less than 16-bit inputs do. Kernels take them where ``FAST``,
 which is never so in the interpreter or on others' GPUs.
@@ -12,8 +12,9 @@ import triton.language as tl
 
 from audiomamba.kernels.dispatch import INTERPRETED
 
-__all__ = ["HAS_APPROXIMATIONS", "log2", "reciprocal"]
+__all__ = ["HAS_APPROXIMATIONS", "LOG2E", "log2", "reciprocal", "sigmoid"]
 
+LOG2E = tl.constexpr(1.4426950408889634)
 HAS_APPROXIMATIONS: Final = not INTERPRETED and torch.version.hip is None
 
 
@@ -31,3 +32,10 @@ def reciprocal(x):
     return tl.inline_asm_elementwise(
         "rcp.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
     )
+
+
+@triton.jit
+def sigmoid(x, FAST: tl.constexpr = False):
+    """Of a float32; exact but for its rounding unless ``FAST``."""
+    w = 1.0 + tl.math.exp2(-x * LOG2E)
+    return reciprocal(w) if FAST else 1.0 / w

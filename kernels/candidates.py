@@ -289,7 +289,7 @@ def _dualities() -> list[Problem]:
 
 
 def _convolutions() -> list[Problem]:
-    """Of whole vectors of time; 32 lanes in time are one of 8 frames each a warp's."""
+    """Of whole vectors of time: a lane has 8 frames, so a warp's 32 have 256."""
     rows = _grid({"channels": (1,), "threads_time": (32, 64, 128)}, (1, 2)) + _grid(
         {"channels": (2, 4), "threads_time": (32, 64)}, (1, 4)
     )

@@ -5,15 +5,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from audiomamba.kernels.approximate import sigmoid
 from audiomamba.kernels.blocks import pick_blocks
 from audiomamba.kernels.launching import launch
 
 __all__ = ["step_", "step_kernel", "steps_kernel"]
-
-
-@triton.jit
-def _sigmoid(z):
-    return 1.0 / (1.0 + tl.exp(-z))
 
 
 @triton.jit
@@ -45,7 +41,7 @@ def step_kernel(
                 tl.store(p_pool + (k - 1) * spk, value, mask=named)
         z += w * value.to(tl.float32)
     if SILU:
-        z *= _sigmoid(z)
+        z *= sigmoid(z)
     z = tl.where(named, z, 0.0)
     tl.store(y + i_m * sym + d * syd, z.to(y.dtype.element_ty), mask=inside)
 
@@ -74,7 +70,7 @@ def steps_kernel(
             w = tl.load(weight + d * swd + k * swk, mask=inside, other=0.0).to(tl.float32)
             z += w * _window(p_x, p_pool, t + (k - K + 1), T, inside, named, sxt, spk, K)
         if SILU:
-            z *= _sigmoid(z)
+            z *= sigmoid(z)
         z = tl.where(named, z, 0.0)
         tl.store(p_y + t * syt, z.to(y.dtype.element_ty), mask=inside & (t < T))
     if K > 1:

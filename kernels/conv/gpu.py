@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from audiomamba.kernels.approximate import HAS_APPROXIMATIONS
+from audiomamba.kernels.approximate import HAS_APPROXIMATIONS, sigmoid
 from audiomamba.kernels.blocks import Blocks, multiprocessors, pick_blocks
 from audiomamba.kernels.conv.frames import step_
 from audiomamba.kernels.conv.op import empty_like_layout, register
@@ -23,11 +23,6 @@ __all__ = ["backward_kernel", "conv", "conv_step_", "forward_kernel"]
 
 MOST_TAPS: Final = 17  # of the kernels of whole vectors
 PROGRAMS: Final = 8  # of the backward a multiprocessor, at most: it cuts time to get there
-
-
-@triton.jit
-def _sigmoid(z):
-    return 1.0 / (1.0 + tl.exp(-z))
 
 
 @triton.jit
@@ -94,7 +89,7 @@ def forward_kernel(
                 tap = tl.where(segments[j + k] == segments[j + K - 1], tap, 0.0)
             z += tap
         if SILU:
-            z *= _sigmoid(z)
+            z *= sigmoid(z)
         t = o_t + j
         tl.store(p_y + t * syt, z.to(y.dtype.element_ty), mask=(t < T) & (d < D))
     if K > 1:
@@ -176,7 +171,7 @@ def backward_kernel(
                     if RESETS:
                         tap = tl.where(segments[i + k] == segments[i + K - 1], tap, 0.0)
                     z += tap
-                s = _sigmoid(z)
+                s = sigmoid(z)
                 g *= s * (1.0 + z * (1.0 - s))
             dz = dz + (g,)
         sums = ()

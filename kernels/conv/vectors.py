@@ -10,17 +10,9 @@ slopes its gradients need. Any strides and lengths are right; multiples of eight
 import triton
 import triton.language as tl
 
-from audiomamba.kernels.approximate import reciprocal
+from audiomamba.kernels.approximate import sigmoid
 
 __all__ = ["vectors_backward_kernel", "vectors_kernel"]
-
-LOG2E = tl.constexpr(1.4426950408889634)
-
-
-@triton.jit
-def _sigmoid(z, FAST: tl.constexpr):
-    w = 1.0 + tl.math.exp2(-z * LOG2E)
-    return reciprocal(w) if FAST else 1.0 / w
 
 
 @triton.jit
@@ -98,7 +90,7 @@ def vectors_kernel(
         for k in tl.static_range(K):
             z += w[k] * inputs[BEFORE + j - (K - 1) + k]
         if SILU:
-            z *= _sigmoid(z, FAST)
+            z *= sigmoid(z, FAST)
         outs = outs + (z,)
     p_y = y + i_b * syb + d.to(tl.int64) * syd + t
     outs = _join(outs, BD, NT).to(y.dtype.element_ty)
@@ -172,7 +164,7 @@ def vectors_backward_kernel(
                 z = tl.zeros((BD, NT), tl.float32) + bias_d
                 for k in tl.static_range(K):
                     z += w[k] * inputs[BEFORE + i - (K - 1) + k]
-                s = _sigmoid(z, FAST)
+                s = sigmoid(z, FAST)
                 g *= s * (1.0 + z * (1.0 - s))
             dz = dz + (g,)
         sums = ()

@@ -7,6 +7,7 @@ chunk, then its tiles are walked in reverse with the gradient of the state. Pref
 import triton
 import triton.language as tl
 
+from audiomamba.kernels.approximate import sigmoid
 from audiomamba.kernels.scan.registers import (
     LN2,
     LOG2E,
@@ -19,7 +20,6 @@ from audiomamba.kernels.scan.registers import (
     place_of,
     row_of,
     sequence_of,
-    sigmoid,
     split_tile,
     step_sizes,
     store_tile,

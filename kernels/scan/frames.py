@@ -6,7 +6,8 @@ Prefixes as in ``registers``.
 import triton
 import triton.language as tl
 
-from audiomamba.kernels.scan.registers import LOG2E, advance, place_of, sigmoid, step_size
+from audiomamba.kernels.approximate import sigmoid
+from audiomamba.kernels.scan.registers import LOG2E, advance, place_of, step_size
 
 __all__ = ["step_kernel"]
 

@@ -51,6 +51,8 @@ def forward(
     piece = _piece(u, A, resets, cu_seqlens, "scan.pieces")
     pieces = max(1, triton.cdiv(steps, piece))
     sequences = state_rows(u, cu_seqlens) * pieces
+    groups = B.shape[2]
+    B, C = _rows(B), _rows(C)
     out = torch.empty_like(u)
     state = u.new_empty((sequences, *A.shape), dtype=torch.float32)
     if pieces > 1:
@@ -59,7 +61,7 @@ def forward(
         )
     checkpoints = empty_checkpoints(u, A, cu_seqlens, save)
     if sequences and channels:
-        grid, shape, settings = _plan(u, A, B, sequences, cu_seqlens, "scan.forward")
+        grid, shape, settings = _plan(u, A, groups, sequences, cu_seqlens, "scan.forward")
         with torch.cuda.device_of(u):
             launch(
                 forward_kernel,
@@ -67,8 +69,8 @@ def forward(
                 u,
                 delta,
                 _dense(A),
-                _rows(B),
-                _rows(C),
+                B,
+                C,
                 _dense(D),
                 z,
                 _dense(delta_bias),
@@ -81,7 +83,7 @@ def forward(
                 steps,
                 piece,
                 channels,
-                B.shape[2],
+                groups,
                 *shape,
                 *u.stride(),
                 *delta.stride(),
@@ -128,12 +130,13 @@ def backward(
     sequences = state_rows(u, cu_seqlens) * pieces
     if dout is None:
         dout = torch.zeros_like(u)
+    rows_B, rows_C = _rows(B), _rows(C)
     if pieces > 1:
         dstate = _starts(
-            dout, delta, A, C, z, delta_bias, dstate, piece, softplus, not reverse, True
+            dout, delta, A, rows_C, z, delta_bias, dstate, piece, softplus, not reverse, True
         )
     du, ddelta, dz, dh0 = empty_gradients(u, delta, z, initial_state)
-    grid, shape, settings = _plan(u, A, B, sequences, cu_seqlens, "scan.backward")
+    grid, shape, settings = _plan(u, A, B.shape[2], sequences, cu_seqlens, "scan.backward")
     _, tiles_per_group = shape
     dB, dC = u.new_empty(
         (2, tiles_per_group, rows, B.shape[2], steps, B.shape[3]), dtype=torch.float32
@@ -156,8 +159,8 @@ def backward(
                 u,
                 delta,
                 _dense(A),
-                _rows(B),
-                _rows(C),
+                rows_B,
+                rows_C,
                 _dense(D),
                 z,
                 _dense(delta_bias),
@@ -280,7 +283,7 @@ def _framed(x: Tensor | None, axes: int) -> tuple[int, ...]:
 def _plan(
     u: Tensor,
     A: Tensor,
-    B: Tensor,
+    groups: int,
     sequences: int,
     cu_seqlens: Tensor | None,
     kernel: str,
@@ -288,7 +291,7 @@ def _plan(
     """Return the grid, (channels per group, programs per group), and the constants."""
     _, steps, channels = u.shape
     NP = triton.next_power_of_2(A.shape[1])
-    per_group = channels // B.shape[2]
+    per_group = channels // groups
     row = pick_blocks(kernel, u.device, pairs=sequences * channels, states=NP)
     most, tile = row["channels"], row["steps"]
     warps = row.warps * min(4, max(1, NP // 32))
@@ -306,7 +309,7 @@ def _plan(
         **row.settings,
         "num_warps": warps,
     }
-    return (B.shape[2] * tiles_per_group, sequences), (per_group, tiles_per_group), settings
+    return (groups * tiles_per_group, sequences), (per_group, tiles_per_group), settings
 
 
 def _of_piece(states: Tensor, pieces: int, number: int) -> Tensor:
@@ -337,7 +340,7 @@ def _starts(
     x: Tensor,
     delta: Tensor,
     A: Tensor,
-    B: Tensor,
+    B: Tensor,  # or C, as `_rows` makes them
     z: Tensor | None,
     delta_bias: Tensor | None,
     first: Tensor | None,
@@ -350,7 +353,7 @@ def _starts(
     (``adjoint``) the gradient of the state after it."""
     rows, steps, channels = x.shape
     pieces = triton.cdiv(steps, piece)
-    grid, shape, settings = _plan(x, A, B, rows * pieces, None, "scan.forward")
+    grid, shape, settings = _plan(x, A, B.shape[1], rows * pieces, None, "scan.forward")
     local = x.new_empty((rows * pieces, *A.shape), dtype=torch.float32)
     starts = torch.empty_like(local)
     total = x.new_empty((rows * pieces, channels), dtype=torch.float32)
@@ -362,7 +365,7 @@ def _starts(
             x,
             delta,
             A,
-            _rows(B),
+            B,
             z,
             _dense(delta_bias),
             local,
@@ -370,7 +373,7 @@ def _starts(
             steps,
             piece,
             channels,
-            B.shape[2],
+            B.shape[1],
             *shape,
             *x.stride(),
             *delta.stride(),

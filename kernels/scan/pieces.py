@@ -6,6 +6,7 @@ Prefixes as in ``registers``, whose walk through time this is.
 import triton
 import triton.language as tl
 
+from audiomamba.kernels.approximate import sigmoid
 from audiomamba.kernels.scan.registers import (
     LOG2E,
     advance,
@@ -15,7 +16,6 @@ from audiomamba.kernels.scan.registers import (
     place_of,
     row_of,
     sequence_of,
-    sigmoid,
     split_tile,
     step_sizes,
     tile_at,

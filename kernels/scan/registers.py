@@ -11,7 +11,7 @@ Prefixes: p_ pointer to a tensor, q_ pointer to this program's part of it, i_ in
 import triton
 import triton.language as tl
 
-from audiomamba.kernels.approximate import log2, reciprocal
+from audiomamba.kernels.approximate import LOG2E, log2, sigmoid
 
 __all__ = [
     "LN2",
@@ -27,7 +27,6 @@ __all__ = [
     "place_of",
     "row_of",
     "sequence_of",
-    "sigmoid",
     "split_tile",
     "step_size",
     "step_sizes",
@@ -36,15 +35,8 @@ __all__ = [
     "tiles_of",
 ]
 
-LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 LONGEST_TILE = tl.constexpr(8)
-
-
-@triton.jit
-def sigmoid(x, FAST: tl.constexpr = False):
-    w = 1.0 + tl.math.exp2(-x * LOG2E)
-    return reciprocal(w) if FAST else 1.0 / w
 
 
 @triton.jit
