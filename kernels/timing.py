@@ -5,7 +5,8 @@ of them. They must be right and agree first: a fast wrong answer is not timed. K
 before that, those of all cases at once.
 
 On a GPU a call is a replayed CUDA graph (launched from Python, small kernels measure Python), with
-the cache emptied before it, between two events. On a CPU it is CPU time of one thread.
+the cache emptied before it, between two events; and memory is what a call from Python allocates at
+its peak, what it returns included. On a CPU it is CPU time of one thread.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -71,12 +72,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured of a case: median and 10th and 90th percentile, by contender."""
+    """What was measured of a case, by contender: median and 10th and 90th percentile; bytes that a
+    call takes at its peak, on a GPU."""
 
     case: Case
     unit: str
     times: Mapping[str, tuple[float, float, float]]
     floor: float | None = None
+    memory: Mapping[str, int] = field(default_factory=dict)
 
 
 def main(
@@ -160,7 +163,8 @@ def measure(
         floors = [case.floor_bytes / rate] if rate and case.floor_bytes else []
         floors += [case.floor_products / products] if products else []
         floor = max(floors, default=None)
-        return Row(case, "us", times, floor)
+        memory = {name: _peak_bytes(call) for name, call in case.calls.items()}
+        return Row(case, "us", times, floor, memory)
     spreads = _cpu_nanoseconds(case.calls)
     scaled = {
         name: (low / case.values, middle / case.values, high / case.values)
@@ -311,6 +315,16 @@ def _captured(call: Callable[[], object]) -> Callable[[], None]:
     return replay
 
 
+def _peak_bytes(call: Callable[[], object]) -> int:
+    """Bytes that a call allocates on a GPU at its peak, beside those that are there before."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
 def _gpu_microseconds(
     calls: Mapping[str, Callable[[], object]],
 ) -> dict[str, tuple[float, float, float]]:
@@ -351,6 +365,8 @@ def _line(row: Row) -> str:
     share = f" {row.floor / median:4.0%}" if row.floor else ""
     cells = [f"{name} {median:8.2f} [{low:.2f}-{high:.2f}]{share}"]
     cells += [f"{peer} {time:8.2f} {time / median:5.2f}x" for peer, (_, time, _) in peers]
+    if row.memory:
+        cells += [" / ".join(f"{taken / 2**20:.0f}" for taken in row.memory.values()) + " MiB"]
     return f"{row.case.name:>24} {row.case.what:8} " + " | ".join(cells)
 
 
@@ -365,6 +381,7 @@ def _json(op: str, row: Row, device: str) -> str:
                     "unit": row.unit, "median": round(median, 4), "p10": round(low, 4),
                     "p90": round(high, 4), "over_ours": round(median / ours, 4),
                     "share_of_floor": round(row.floor / median, 4) if row.floor else None,
+                    "peak_bytes": row.memory.get(name),
                     "machine": _machine(device),
                 }
             )

@@ -138,9 +138,10 @@ def backward(
     du, ddelta, dz, dh0 = empty_gradients(u, delta, z, initial_state)
     grid, shape, settings = _plan(u, A, B.shape[2], sequences, cu_seqlens, "scan.backward")
     _, tiles_per_group = shape
-    dB, dC = u.new_empty(
-        (2, tiles_per_group, rows, B.shape[2], steps, B.shape[3]), dtype=torch.float32
-    )
+    # In bfloat16 the parts of a gradient that is itself rounded to it: half the memory, which is
+    # the most that the backward takes, for about the error of the gradient's own rounding again.
+    kept = torch.bfloat16 if B.dtype == C.dtype == torch.bfloat16 else torch.float32
+    dB, dC = u.new_empty((2, tiles_per_group, rows, B.shape[2], steps, B.shape[3]), dtype=kept)
     dA = u.new_empty((sequences, *A.shape), dtype=torch.float32)
     dD, dbias = u.new_empty((2, sequences, channels), dtype=torch.float32)
     state0 = u.new_empty((sequences, *A.shape), dtype=torch.float32)
@@ -427,4 +428,6 @@ def _strides(x: Tensor | None, axes: int) -> tuple[int, ...]:
 
 
 def _total(parts: Tensor, like: Tensor | None) -> Tensor:
-    return parts.new_empty(0) if like is None else parts.sum(0).to(like.dtype).contiguous()
+    if like is None:
+        return parts.new_empty(0)
+    return parts.sum(0, dtype=torch.float32).to(like.dtype).contiguous()
