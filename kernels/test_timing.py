@@ -101,3 +101,20 @@ def test_the_error_of_an_op_is_that_of_its_output_or_gradient() -> None:
     given = {"x": torch.arange(1.0, 5.0)}
     for backward in (False, True):
         assert timing.error_of(square, given, backward=backward) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_memory_is_printed_behind_the_times_and_in_each_record() -> None:
+    times = {"ours": (1.0, 2.0, 3.0), "peer": (2.0, 4.0, 6.0)}
+    memory = {"ours": 5 << 20, "peer": 3 << 20}
+    row = timing.Row(case(ours=partial(ones, 8)), "us", times, None, memory)
+    assert timing._line(row).endswith("| 5 / 3 MiB")
+    records = [json.loads(line) for line in timing._json("op", row, "cpu").splitlines()]
+    assert [record["peak_bytes"] for record in records] == [5 << 20, 3 << 20]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="gpu: no GPU here")
+def test_memory_is_what_a_call_takes_at_its_peak_and_not_what_it_leaves() -> None:
+    there = torch.zeros(1 << 20, device="cuda")
+    assert timing._peak_bytes(lambda: (there + 1).sum()) >= 4 << 20
+    assert timing._peak_bytes(lambda: there.add_(1)) < 1 << 20
