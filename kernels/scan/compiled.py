@@ -15,6 +15,7 @@ from audiomamba.kernels import native
 from audiomamba.kernels.native.tensors import (
     address,
     copy_back,
+    fresh,
     packed,
     sequence,
     wide,
@@ -40,7 +41,7 @@ def empty_checkpoints(
     rows = checkpoint_rows(u, cu_seqlens, SPACING) if save else 0
     groups = B.shape[2]
     channels = groups * -(-A.shape[0] // groups // LANES) * LANES
-    return u.new_empty((rows, channels, A.shape[1]), dtype=torch.float32)
+    return fresh(u.new_empty((rows, channels, A.shape[1]), dtype=torch.float32))
 
 
 class _Part(NamedTuple):
