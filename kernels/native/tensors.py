@@ -66,7 +66,7 @@ def fresh(x: Tensor) -> Tensor:
     """A tensor that nobody has written to yet, itself; large ones in huge pages where they are.
 
     Pages of new memory come as they are first written. Of 4 KiB each, that takes longer than an op
-    that reads and writes every value once. Numpy asks for huge pages likewise, PyTorch does not.
+    that reads and writes every value once. Numpy asks likewise, PyTorch only if told.
     """
     if _libc is not None and x.numel() * x.element_size() >= LARGE:
         memory = x.untyped_storage()
