@@ -17,6 +17,7 @@ from audiomamba.kernels.blocks import Blocks, multiprocessors, pick_blocks
 from audiomamba.kernels.conv.frames import step_
 from audiomamba.kernels.conv.op import empty_like_layout, register
 from audiomamba.kernels.conv.vectors import vectors_backward_kernel, vectors_kernel
+from audiomamba.kernels.conv.weights import load_taps, store_sums
 from audiomamba.kernels.launching import launch
 
 __all__ = ["backward_kernel", "conv", "conv_step_", "forward_kernel"]
@@ -68,9 +69,7 @@ def forward_kernel(
     t0 = i_t * (NT * FRAMES)
     o_t = t0 + tl.arange(0, NT)[None, :] * FRAMES
 
-    w = ()
-    for k in tl.static_range(K):
-        w = w + (tl.load(weight + d * swd + k * swk, mask=d < D, other=0.0).to(tl.float32),)
+    w = load_taps(weight, d, D, swd, swk, K)
     inputs = ()
     for i in tl.static_range(FRAMES + K - 1):
         t = o_t + (i - K + 1)
@@ -134,10 +133,9 @@ def backward_kernel(
     dlast += i_b * slb
     segment += i_b * T
 
-    w = ()
+    w = load_taps(weight, d, D, swd, swk, K)
     dw = ()
-    for k in tl.static_range(K):
-        w = w + (tl.load(weight + d * swd + k * swk, mask=d < D, other=0.0).to(tl.float32),)
+    for _ in tl.static_range(K):
         dw = dw + (tl.zeros((BD, NT), tl.float32),)
     db = tl.zeros((BD, NT), tl.float32)
     bias_d = tl.zeros((BD, 1), tl.float32)
@@ -206,12 +204,7 @@ def backward_kernel(
                 o_k = t + (K - 1)
                 p_dh = dh + i_b * (K - 1) * D + o_k * D + d
                 tl.store(p_dh, g.to(dh.dtype.element_ty), mask=(t < 0) & (o_k >= 0) & (d < D))
-    partial = (i_b * splits + i_s) * D + i_d * BD + tl.arange(0, BD)
-    inside = i_d * BD + tl.arange(0, BD) < D
-    for k in tl.static_range(K):
-        tl.store(dweight + partial * K + k, tl.sum(dw[k], axis=1), mask=inside)
-    if BIAS:
-        tl.store(dbias + partial, tl.sum(db, axis=1), mask=inside)
+    store_sums(dweight, dbias, dw, db, (i_b * splits + i_s) * D, i_d, D, K, BD, BIAS)
 
 
 def _in_vectors(K: int, resets: Tensor | None, reverse: bool, *inputs: Tensor) -> bool:

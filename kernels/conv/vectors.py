@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 
 from audiomamba.kernels.approximate import sigmoid
+from audiomamba.kernels.conv.weights import load_taps, store_sums
 
 __all__ = ["vectors_backward_kernel", "vectors_kernel"]
 
@@ -73,9 +74,7 @@ def vectors_kernel(
     p_x = x + i_b * sxb + d.to(tl.int64) * sxd
     h += i_b * shb
     t = i_t * (NT * 8) + tl.arange(0, NT * 8)[None, :]
-    w = ()
-    for k in tl.static_range(K):
-        w = w + (tl.load(weight + d * swd + k * swk, mask=d < D, other=0.0).to(tl.float32),)
+    w = load_taps(weight, d, D, swd, swk, K)
     BEFORE: tl.constexpr = (K + 6) // 8 * 8  # frames of the blocks before
     inputs = ()
     for i in tl.static_range(BEFORE // 8):
@@ -130,10 +129,9 @@ def vectors_backward_kernel(
     p_dx = dx + i_b * sdb + d.to(tl.int64) * sdd
     h += i_b * shb
     dlast += i_b * slb
-    w = ()
+    w = load_taps(weight, d, D, swd, swk, K)
     dw = ()
-    for k in tl.static_range(K):
-        w = w + (tl.load(weight + d * swd + k * swk, mask=d < D, other=0.0).to(tl.float32),)
+    for _ in tl.static_range(K):
         dw = dw + (tl.zeros((BD, NT), tl.float32),)
     db = tl.zeros((BD, NT), tl.float32)
     bias_d = tl.zeros((BD, 1), tl.float32)
@@ -191,9 +189,4 @@ def vectors_backward_kernel(
             o_k = t + (K - 1)
             p_dh = dh + i_b * (K - 1) * D + o_k * D + d
             tl.store(p_dh, g.to(dh.dtype.element_ty), mask=(t < 0) & (o_k >= 0) & (d < D))
-    partial = (i_b * splits + i_s) * D + i_d * BD + tl.arange(0, BD)
-    inside = i_d * BD + tl.arange(0, BD) < D
-    for k in tl.static_range(K):
-        tl.store(dweight + partial * K + k, tl.sum(dw[k], axis=1), mask=inside)
-    if BIAS:
-        tl.store(dbias + partial, tl.sum(db, axis=1), mask=inside)
+    store_sums(dweight, dbias, dw, db, (i_b * splits + i_s) * D, i_d, D, K, BD, BIAS)

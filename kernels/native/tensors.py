@@ -68,7 +68,7 @@ def fresh(x: Tensor) -> Tensor:
     Pages of new memory come as they are first written. Of 4 KiB each, that takes longer than an op
     that reads and writes every value once. Numpy asks likewise, PyTorch only if told.
     """
-    if _libc is not None and x.numel() * x.element_size() >= LARGE:
+    if _libc is not None and x.nbytes >= LARGE:
         memory = x.untyped_storage()
         start = -(-memory.data_ptr() // HUGE_PAGE) * HUGE_PAGE
         end = (memory.data_ptr() + memory.nbytes()) // HUGE_PAGE * HUGE_PAGE

@@ -1,11 +1,27 @@
 """What the library writes to: large tensors are asked for in huge pages, and nothing else is."""
 
 import ctypes
+from pathlib import Path
 
 import pytest
 import torch
 
 from audiomamba.kernels.native import tensors
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
+
+
+def flags_of_mapping(address: int) -> list[str]:
+    """What Linux says of the memory at an address: ``VmFlags`` of proc_pid_smaps(5)."""
+    within = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, _, rest = line.partition(" ")
+        if not name.endswith(":"):
+            start, _, end = name.partition("-")
+            within = int(start, 16) <= address < int(end, 16)
+        elif within and name == "VmFlags:":
+            return rest.split()
+    raise AssertionError(f"nothing is mapped at {address:#x}")
 
 
 class Advised:
@@ -56,7 +72,9 @@ def test_a_narrow_tensor_is_written_to_a_wide_one_that_is_asked_for(advised: Adv
     assert len(advised.ranges) == 1
 
 
-def test_the_advice_is_taken_or_does_no_harm() -> None:
+def test_linux_takes_the_advice_and_the_tensor_is_as_usable() -> None:
     x = tensors.fresh(torch.empty(tensors.LARGE // 4 + 3))
     x.fill_(2.0)
     assert float(x.sum(dtype=torch.float64)) == 2.0 * x.numel()
+    if HUGE_PAGES.exists():
+        assert "hg" in flags_of_mapping(x.data_ptr() + tensors.LARGE // 2)
