@@ -41,7 +41,7 @@ def empty_checkpoints(
     rows = checkpoint_rows(u, cu_seqlens, SPACING) if save else 0
     groups = B.shape[2]
     channels = groups * -(-A.shape[0] // groups // LANES) * LANES
-    return fresh(u.new_empty((rows, channels, A.shape[1]), dtype=torch.float32))
+    return u.new_empty((rows, channels, A.shape[1]), dtype=torch.float32)
 
 
 class _Part(NamedTuple):
@@ -122,7 +122,7 @@ def forward(
     """Return the output, the last states and the states kept for ``backward``."""
     out = torch.empty_like(u)
     state = u.new_empty((state_rows(u, cu_seqlens), *A.shape), dtype=torch.float32)
-    checkpoints = empty_checkpoints(u, A, B, cu_seqlens, save)
+    checkpoints = fresh(empty_checkpoints(u, A, B, cu_seqlens, save))
     call = _Call(
         {"u": u, "delta": delta, "z": z, "B": B, "C": C},
         {"A": A, "D": D, "delta_bias": delta_bias},
