@@ -31,6 +31,7 @@ COVERED_BY = {
     "audiomamba/text/utterances.py": "tests/text/test_ctc.py",
     "audiomamba/text/fusion.py": "tests/models/test_listener.py",
     "audiomamba/training/peers.py": "tests/training/test_compare.py",
+    "audiomamba/training/wave/heard.py": "tests/training/wave/test_judge.py",
     "audiomamba/cli": "tests/cli/test_main.py",
     "audiomamba/training/objective.py": "tests/training/test_loop.py",
     "audiomamba/training/transcription.py": "tests/training/test_loop.py",

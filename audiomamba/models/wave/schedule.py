@@ -3,10 +3,11 @@
     label     |   three, parts 0 to 7   | silence |  one, parts 0 to 7 | silence |
               0                      its length   pause                  end     samples
 
-A label is a row of as many equal parts as the model has states (``WaveConfig.label_states``), as
-the words it learnt from were divided; between words there is silence, which is given to the model
+A label is a row of as many parts as the model has states (``WaveConfig.label_states``), as the
+words it learnt from were divided; between words there is silence, which is given to the model
 and not drawn from it. Lengths of words are drawn from what was measured in training
-(:class:`Durations`), pauses evenly. A switch is where a period of the model begins.
+(:class:`Durations`), and parts have their mean shares of them; pauses are drawn evenly. A switch is
+where a period of the model begins.
 
 Source of the division: the flat start of recognisers that are trained without an alignment; of
 conditions that change in time: van den Oord et al., "WaveNet", 2016, section 2.5.
@@ -15,7 +16,7 @@ conditions that change in time: van den Oord et al., "WaveNet", 2016, section 2.
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,25 +46,39 @@ class Durations:
     labels: dict[str, list[float]] = field(default_factory=dict)  # mean and deviation
     speakers: dict[str, float] = field(default_factory=dict)  # what is added to the mean
     own: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # by speaker and label
+    # Shares of a word after which its next part begins, by label, and by speaker and label.
+    parts: dict[str, list[float]] = field(default_factory=dict)
+    own_parts: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        tables = [("labels", self.labels)]
-        tables += [(f"own.{name}", table) for name, table in self.own.items()]
-        for place, table in tables:
+        lengths = {"labels": self.labels, **{f"own.{n}": own for n, own in self.own.items()}}
+        parts = {"parts": self.parts, **{f"own_parts.{n}": x for n, x in self.own_parts.items()}}
+        for place, table in (lengths | parts).items():
             if not isinstance(table, Mapping):
                 raise ConfigError(f"durations.{place}: wants a mapping, got {table}")
+        for place, table in lengths.items():
             for name, pair in table.items():
                 if len(pair) != 2 or not all(map(math.isfinite, pair)) or pair[1] < 0:
                     raise ConfigError(
                         f"durations.{place}: {name!r} wants mean and deviation, got {pair}"
+                    )
+        for place, table in parts.items():
+            for name, shares in table.items():
+                if sorted(shares) != shares or not all(0 < share < 1 for share in shares):
+                    raise ConfigError(
+                        f"durations.{place}: {name!r} wants shares of a word in order, got {shares}"
                     )
         for name, offset in self.speakers.items():
             if not math.isfinite(offset):
                 raise ConfigError(f"durations.speakers: {name!r} wants a number, got {offset}")
 
     @classmethod
-    def measured(cls, words: Sequence[tuple[str, str | None, float]]) -> "Durations":
-        """Of words: label, speaker, seconds."""
+    def measured(
+        cls,
+        words: Sequence[tuple[str, str | None, float]],
+        parts: Sequence[tuple[str, str | None, Sequence[float]]] = (),
+    ) -> "Durations":
+        """Of words: label, speaker, seconds; and label, speaker, shares where parts begin."""
         words = [word for word in words if word[2] > 0]
         if not words:
             return cls()
@@ -83,7 +98,42 @@ class Durations:
             own={
                 speaker: own for speaker in sorted(by_both) if (own := _lengths(by_both[speaker]))
             },
+            parts=_mean_shares([(label, shares) for label, _, shares in parts]),
+            own_parts={
+                who: own
+                for who in sorted({who for _, who, _ in parts if who is not None})
+                if (own := _mean_shares([(n, x) for n, one, x in parts if one == who], _ENOUGH))
+            },
         )
+
+    def shares(self, label: str, speaker: str | None, states: int) -> list[float]:
+        """After which shares of a word the next of its ``states`` parts begins.
+
+        Raises:
+            ConfigError: those that were measured are of another number of parts.
+        """
+        own = self.own_parts.get(speaker or "", {})
+        shares = own.get(label) or self.parts.get(label)
+        if shares is None:
+            return [part / states for part in range(1, states)]
+        if len(shares) != states - 1:
+            raise ConfigError(
+                f"durations.parts: {label!r} wants {states - 1} shares, got {len(shares)}"
+            )
+        return shares
+
+    def scaled(self, length: float, spread: float) -> "Durations":
+        """Words ``length`` times as long, that differ ``spread`` times as much."""
+        longer = math.log(length)
+
+        def of(table: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+            return {
+                label: [round(mean + longer, 4), round(deviation * spread, 4)]
+                for label, (mean, deviation) in table.items()
+            }
+
+        own = {speaker: of(table) for speaker, table in self.own.items()}
+        return replace(self, labels=of(self.labels), own=own)
 
     def draw(self, label: str, speaker: str | None, rng: np.random.Generator) -> float:
         """Seconds of a word; one number of ``rng`` whatever is known of it."""
@@ -159,7 +209,8 @@ def spoken(
         seconds = durations.draw(config.labels[word], who, rng)
         # Each part is a period at least.
         samples = max(seconds * config.sample_rate, config.label_states * config.period)
-        spans.append((at, samples))
+        shares = durations.shares(config.labels[word], who, config.label_states)
+        spans.append((at, [samples * share for share in (0.0, *shares)], samples))
         at += samples + rng.uniform(*PAUSE_S) * config.sample_rate
     return _laid_out(config, words, speaker, spans, round(at), heard)
 
@@ -180,18 +231,19 @@ def _laid_out(
     config: WaveConfig,
     words: Sequence[int],
     speaker: int,
-    spans: Sequence[tuple[float, float]],
+    spans: Sequence[tuple[float, Sequence[float], float]],
     samples: int,
     heard: int,
 ) -> Schedule:
-    """Parts of words that begin and last so many samples; none of no length is left in."""
+    """Words that begin at a sample, their parts so long after it, and last so many samples; no
+    part of no length is left in."""
     if not words:
         return Schedule([0], [_NOBODY], speaker, 0, config.silence_row)
     # A later one at the same sample takes the place of one.
     parts = {0: config.silence_row}
-    for word, (begin, length) in zip(words, spans, strict=True):
-        for part in range(config.label_states):
-            start = _aligned(begin + length * part / config.label_states, config.period, heard)
+    for word, (begin, starts_of, length) in zip(words, spans, strict=True):
+        for part, after in enumerate(starts_of):
+            start = _aligned(begin + after, config.period, heard)
             parts[start] = word * config.label_states + part
         parts[_aligned(begin + length, config.period, heard)] = config.silence_row
     starts = sorted(parts)
@@ -237,6 +289,20 @@ def _means(names: Sequence[Any], values: NDArray[np.float64]) -> dict[Any, float
     for name, value in zip(names, values, strict=True):
         found.setdefault(name, []).append(float(value))
     return {name: sum(own) / len(own) for name, own in found.items()}
+
+
+def _mean_shares(
+    words: Sequence[tuple[str, Sequence[float]]], least: int = 1
+) -> dict[str, list[float]]:
+    """Mean shares by label, of labels with enough words."""
+    by_label: dict[str, list[Sequence[float]]] = {}
+    for label, shares in words:
+        by_label.setdefault(label, []).append(shares)
+    return {
+        label: [round(float(share), 4) for share in np.mean(own, 0)]
+        for label, own in sorted(by_label.items())
+        if len(own) >= least
+    }
 
 
 def _lengths(table: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:

@@ -23,6 +23,7 @@ from audiomamba.errors import ConfigError
 from audiomamba.models.wave.model import NOBODY
 from audiomamba.training.wave.config import WaveDataConfig
 from audiomamba.training.wave.marks import Marks
+from audiomamba.training.wave.splices import spliced
 from audiomamba.training.wave.takes import Take, numbers
 
 __all__ = ["Crops", "WaveBatch", "compand_on_device"]
@@ -128,7 +129,7 @@ class Crops:
         dropped = (chance[:, 3] < data.drop_label) & self._droppable[rows]
         labels = torch.where(dropped, NOBODY, self._labels[rows])
         speakers = torch.where(chance[:, 4] < data.drop_speaker, NOBODY, self._speakers[rows])
-        batch = self._gather(rows, begin, speed, gain, labels, speakers, part == 0)
+        batch = self._gather(rows, begin, speed, gain, labels, speakers, part == 0, draw)
         if self._marks is None:
             return batch
         rows, begin, speed, dropped = (
@@ -146,6 +147,7 @@ class Crops:
         labels: Tensor,
         speakers: Tensor,
         fresh: bool,
+        draw: torch.Generator,
     ) -> WaveBatch:
         data = self._data
         starts, sizes, begin, speed, gain, labels, speakers = (
@@ -156,15 +158,20 @@ class Crops:
         if data.speed or data.gain_db:
             # float64: of a long recording float32 would miss the sample.
             at = (begin[:, None] + steps).double() * speed[:, None]
-            codes = compand_on_device(gain[:, None] * self._sound(starts, sizes, at))
+            sound = gain[:, None] * self._sound(starts, sizes, at)
             place = at
         else:
             place = begin[:, None] + steps
-            codes = self._classes(starts, sizes, place)
+            sound = self._levels[self._classes(starts, sizes, place)]
+        itself = torch.ones((), device=self._device)
+        if data.splice:
+            sound, itself = spliced(sound, data.splice, self._rate, draw)
+            itself = itself[:, 1:]
+        codes = compand_on_device(sound)
         end = sizes + round(data.tail_s * self._rate)
         own = place[:, 1:]
         weight = torch.where(own < sizes[:, None], 1.0, data.tail_weight)
-        counted = weight * ((own >= 0) & (own < end[:, None]))
+        counted = weight * itself * ((own >= 0) & (own < end[:, None]))
         seconds = data.batch * data.length / self._rate
         return WaveBatch(codes[:, :-1], codes[:, 1:], counted, labels, speakers, fresh, seconds)
 

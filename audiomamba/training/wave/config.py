@@ -64,6 +64,8 @@ class WaveDataConfig:
     tail_weight: float = 1.0  # of a sample of it in the loss; silence is soon learnt, words are not
     gain_db: float = 0.0  # loudness is drawn within plus and minus this
     speed: float = 0.0  # speed is drawn within one plus and minus this
+    align: bool = True  # parts of words where they sound alike, not equal ones; see alignment.py
+    splice: float = 0.0  # share of rows that begin as something else; see splices.py
     drop_label: float = 0.1  # share of rows that are not told what is said; see batches.py
     drop_speaker: float = 0.1  # share of rows that are not told who speaks
 
@@ -71,7 +73,7 @@ class WaveDataConfig:
         for name in ("length", "carry", "batch", "held_out_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"data.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("drop_label", "drop_speaker", "peak", "tail_weight"):
+        for name in ("drop_label", "drop_speaker", "peak", "splice", "tail_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"data.{name} must be in 0..1, got {getattr(self, name)}")
         if not 0 < self.corpora_weight <= 1_000:
@@ -87,6 +89,14 @@ class WaveRunConfig(RunConfig):
     evaluate_every_s: float = 120.0  # wall seconds from one measure to the next; 0 = at the end
     evaluate_takes: int = 200  # held-out recordings, or windows of them, that are measured
     sampling: Sampling = field(default_factory=Sampling)  # of the checkpoint, unless one says other
+    word_length: float = 1.0  # of the checkpoint's words beside those that were measured
+    word_spread: float = 1.0  # how much their lengths differ, beside those
+
+    def __post_init__(self) -> None:
+        RunConfig.__post_init__(self)  # super() does not know a class with slots
+        for name in ("word_length", "word_spread"):
+            if not 0 < getattr(self, name) <= 10:
+                raise ConfigError(f"train.{name} must be in 0..10, got {getattr(self, name)}")
 
 
 @dataclass(kw_only=True, slots=True)

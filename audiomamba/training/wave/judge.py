@@ -11,7 +11,9 @@ do), and as the model makes them when asked for the same words (*made*). The jud
   one on recordings of all the *others*, who cannot be pleased by copies, and one on the training
   recordings of everybody, who knows more voices; manifests of words that were joined help both;
 - ``listen-en``, told nothing of which words may come;
-- pocketsphinx with a grammar of one word, and Whisper, where they are installed.
+- pocketsphinx with a grammar of these words, and Whisper, where they are installed.
+
+Recognisers hear words alone, or ``--strings`` of several, which they know better.
 
 It prints two tables: accuracy by judge, and by speaker what the second classifier makes of it: its
 accuracy, the inception score, and the Fréchet distance of the features to those of real held-out
@@ -23,14 +25,10 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from audiomamba.audio.mulaw import expand
@@ -40,30 +38,14 @@ from audiomamba.models.wave.synthesizer import Synthesizer
 from audiomamba.training.peers import Recognize, faster_whisper, ours, pocketsphinx
 from audiomamba.training.wave.classifier import Judge, Opinion, cache_folder, kept_judge
 from audiomamba.training.wave.config import WaveDataConfig
+from audiomamba.training.wave.heard import REAL, Heard, recordings_of, strings_of
 from audiomamba.training.wave.listeners import heard_right
 from audiomamba.training.wave.run import gather_takes
-from audiomamba.training.wave.takes import Sound, Take, numbers, read_sounds, take_of
+from audiomamba.training.wave.takes import Take, numbers, read_sounds
 
-__all__ = ["Heard", "frechet_distance", "inception_score", "main", "recordings_of", "tables"]
+__all__ = ["frechet_distance", "inception_score", "main", "tables"]
 
-Samples = NDArray[np.float32]
-REAL, AGAIN = "real", "resynthesised"
 OTHERS, ALL = "classifier that knows the other speakers", "classifier that knows all speakers"
-
-
-@dataclass(slots=True)
-class Heard:
-    """Recordings of one speaker from one source, and what they are of."""
-
-    source: str
-    speaker: str
-    sounds: list[Samples]
-    labels: list[str]
-
-    def some(self, most: int) -> "Heard":
-        """At most so many, evenly spread."""
-        step = max(1, -(-len(self.sounds) // most))
-        return Heard(self.source, self.speaker, self.sounds[::step], self.labels[::step])
 
 
 def inception_score(probabilities: Tensor) -> float:
@@ -88,44 +70,6 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     roots = torch.linalg.eigvals(covariances[0] @ covariances[1]).real.clamp(min=0).sqrt()
     spread = covariances[0].trace() + covariances[1].trace() - 2 * roots.sum()
     return float((means[0] - means[1]).square().sum() + spread.clamp(min=0))
-
-
-def recordings_of(
-    speaker: str,
-    sounds: Sequence[Sound],
-    model: Synthesizer,
-    data: WaveDataConfig,
-    *,
-    each: int,
-    temperatures: Sequence[float],
-    seeds: Sequence[int] = (0,),
-) -> list[Heard]:
-    """Real recordings of a speaker, the same as classes of samples, and made ones.
-
-    Args:
-        speaker: One of the model's.
-        sounds: Of everybody; those of the speaker that are held out are used.
-        model: What makes them.
-        data: How recordings were put into classes for its training.
-        each: Made recordings a label.
-        temperatures: Those to make recordings at; none: the model's own.
-        seeds: Of what is made; with several each is a source of its own.
-    """
-    labels = model.config.labels
-    own = [s for s in sounds if s.speaker == speaker and s.held_out and s.label in labels]
-    said = [str(sound.label) for sound in own]
-    real = Heard(REAL, speaker, [sound.samples for sound in own], said)
-    again = Heard(AGAIN, speaker, [expand(take_of(sound, data).codes) for sound in own], said)
-    asked = [label for label in labels for _ in range(each)]
-    made = []
-    for temperature, seed in product(temperatures or [model.sampling.temperature], seeds):
-        started = model.start(labels=asked, speakers=[speaker], seed=seed, temperature=temperature)
-        name = f"made, temperature {temperature:g}" + (f", seed {seed}" if len(seeds) > 1 else "")
-        # A second where a model falls silent by itself; else each until its word is said.
-        drawn = started.next(max(started.planned) or model.sample_rate)
-        words = [sound[: n or None] for sound, n in zip(drawn, started.planned, strict=True)]
-        made.append(Heard(name, speaker, words, asked))
-    return [real, again, *made]
 
 
 def by_classifier(judge: Judge, heard: Sequence[Heard], known: Sequence[Take]) -> dict[str, Any]:
@@ -184,7 +128,7 @@ def _recognisers(options: argparse.Namespace, labels: Sequence[str]) -> dict[str
     for name in options.listen:
         found[name] = ours(name, chunk_ms=100.0)
     if options.pocketsphinx:
-        found["pocketsphinx, grammar of one word"] = pocketsphinx(labels)
+        found["pocketsphinx, grammar of the words"] = pocketsphinx(labels)
     for name, _, folder in (given.partition("=") for given in options.whisper):
         found[f"whisper {name}"] = faster_whisper(Path(folder))
     return found
@@ -193,7 +137,7 @@ def _recognisers(options: argparse.Namespace, labels: Sequence[str]) -> dict[str
 def _listened(
     recognize: Recognize, heard: Sequence[Heard], sources: Sequence[str], most: int, rate: int
 ) -> dict[str, float]:
-    """Accuracy of a recogniser by source, over ``most`` recordings of each speaker."""
+    """Share of words a recogniser has right by source; ``most`` recordings of each speaker."""
     found = {}
     for source in sources:
         parts = [one.some(most) for one in heard if one.source == source]
@@ -222,6 +166,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--most", type=int, default=50,
         help="recordings a speaker and source that the recognisers hear (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--strings", type=int, default=1, metavar="WORDS",
+        help="recognisers hear strings of so many words (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--steps", type=int, default=800, help="of each classifier (%(default)s)")
     parser.add_argument(
@@ -261,16 +209,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
 
     rows, stranger, heard = [], [], []
+    settings = {"temperatures": options.temperatures, "seeds": options.seed}
+    count = -(-options.each * len(labels) // options.strings)
     for speaker in speakers:
-        own = recordings_of(
-            speaker, sounds, model, data,
-            each=options.each, temperatures=options.temperatures, seeds=options.seed,
-        )  # fmt: skip
+        own = recordings_of(speaker, sounds, model, data, each=options.each, **settings)
         known = [take for take in takes if take.speaker == speaker and not take.held_out]
         others = [take for take in takes if take.speaker != speaker]
         stranger.append(by_classifier(trained(others), own, ()))
         rows.append(by_classifier(trained([t for t in takes if not t.held_out]), own, known))
-        heard += own
+        if options.strings > 1:
+            heard += strings_of(
+                speaker, sounds, model, data, words=options.strings, count=count, **settings
+            )
+        else:
+            heard += own
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     sources = [one.source for one in heard[: len(heard) // len(speakers)]]
     accuracies = {

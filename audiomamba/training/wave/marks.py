@@ -1,8 +1,9 @@
 """Where words lie in recordings, and so which row of the table of labels a period asks for.
 
-A word is as many equal parts as the model has states; before and after it silence is asked for, as
-``WaveConfig.silence_row``. A recording of one word is that word from end to end, as its silence is
-trimmed off; a string keeps where its words were put. Of what has no words nothing is told.
+A word is as many parts as the model has states, equal ones or as alignment.py found them; before
+and after it silence is asked for, as ``WaveConfig.silence_row``. A recording of one word is that
+word from end to end, as its silence is trimmed off; a string keeps where its words were put. Of
+what has no words nothing is told.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ class Marks:
         sizes = torch.tensor([len(take.codes) for take in takes])
         starts = sizes.cumsum(0) - sizes
         words = [
-            (start + word.begin, start + word.end, word.label)
+            (start + word.begin, start + word.end, word)
             for start, take in zip(starts.tolist(), takes, strict=True)
             for word in take.spoken
         ]
@@ -50,7 +51,10 @@ class Marks:
             torch.tensor([word[side] for word in words], dtype=torch.float64) for side in (0, 1)
         )
         self._begins, self._ends = begins.to(device), ends.to(device)
-        self._labels = numbers([label for _, _, label in words], labels).to(device)
+        self._labels = numbers([word.label for _, _, word in words], labels).to(device)
+        equal = tuple(part / states for part in range(1, states))
+        shares = [word.parts or equal for _, _, word in words]
+        self._parts = torch.tensor(shares, dtype=torch.float64).view(-1, states - 1).to(device)
         silence, known = len(labels) * states, set(labels)
         told = [any(word.label in known for word in take.spoken) for take in takes]
         self._otherwise = torch.tensor([silence if one else NOBODY for one in told]).to(device)
@@ -73,7 +77,8 @@ class Marks:
         word = (torch.searchsorted(self._begins, at, right=True) - 1).clamp(min=0)
         first, end, label = self._begins[word], self._ends[word], self._labels[word]
         inside = (place >= 0) & (place < sizes) & (first >= starts) & (at >= first) & (at < end)
-        part = ((at - first) / (end - first) * self._states).long().clamp(0, self._states - 1)
+        share = (at - first) / (end - first)
+        part = (share[..., None] >= self._parts[word]).sum(-1)
         otherwise = self._otherwise[takes][:, None]
         return torch.where(inside & (label >= 0), label * self._states + part, otherwise)
 

@@ -17,6 +17,7 @@ from audiomamba.models.wave.statistics import SoundStatistics, measure
 from audiomamba.training.checkpointing import Progress, resume_folder
 from audiomamba.training.loop import Run
 from audiomamba.training.parallel import Parallel
+from audiomamba.training.wave.alignment import aligned
 from audiomamba.training.wave.batches import Crops
 from audiomamba.training.wave.config import WaveDataConfig, WaveExperiment
 from audiomamba.training.wave.measure import BitsMeter
@@ -49,7 +50,9 @@ def train_wave(
     parallel = Parallel.from_environment(config.train.device)
     try:
         if takes is None:
-            takes = gather_takes(config.data, config.model.sample_rate)
+            takes = gather_takes(
+                config.data, config.model.sample_rate, parts=config.model.label_states
+            )
         objective = prepare(config, takes, parallel)
         recipe = to_mapping(config)
         run = Run(objective, config.train, parallel, started=started, recipe=recipe)
@@ -58,16 +61,19 @@ def train_wave(
         parallel.close()
 
 
-def gather_takes(data: WaveDataConfig, sample_rate: int) -> list[Take]:
+def gather_takes(data: WaveDataConfig, sample_rate: int, *, parts: int = 1) -> list[Take]:
     """All recordings that ``data`` names, strings of them, and sound made by rule.
 
-    Each 20th piece of what is made by rule is held out.
+    Words of several ``parts`` are told where these lie, if ``data.align`` says so. Each 20th piece
+    of what is made by rule is held out.
     """
     takes: list[Take] = []
     for manifest in data.manifests:
         takes += read_manifest(Path(manifest), data, sample_rate)
     for folder in data.corpora:
         takes += read_corpus(Path(folder), data, sample_rate)
+    if parts > 1 and data.align:
+        takes = aligned(takes, parts, sample_rate)
     return takes + strings(takes, data.strings, sample_rate) + _made(data, sample_rate)
 
 
@@ -132,15 +138,14 @@ def prepare(config: WaveExperiment, takes: Sequence[Take], parallel: Parallel) -
 
 
 def word_durations(takes: Sequence[Take], config: WaveExperiment) -> Durations:
-    """How long the words that are trained on are."""
+    """How long the words that are trained on, and their parts, are; scaled as the run says."""
     rate = config.model.sample_rate
+    known = set(config.model.labels)
+    own = [(take.label, take) for take in takes if take.label is not None and take.label in known]
     return Durations.measured(
-        [
-            (take.label, take.speaker, len(take.codes) / rate)
-            for take in takes
-            if take.label in config.model.labels
-        ]
-    )
+        [(label, take.speaker, len(take.codes) / rate) for label, take in own],
+        [(label, take.speaker, take.parts) for label, take in own if take.parts],
+    ).scaled(config.train.word_length, config.train.word_spread)
 
 
 def _names_before(config: WaveExperiment) -> tuple[list[str], list[str]]:

@@ -40,8 +40,8 @@ from audiomamba.training.wave.digit_script import DIGITS
 from audiomamba.training.wave.takes import trimmed
 
 __all__ = [
-    "VOICES", "Line", "Spelling", "cut", "faded", "lines_of", "paused", "speak", "speaker_of",
-    "write",
+    "VOICES", "Line", "Spelling", "cut", "faded", "lines_of", "noisy", "paused", "speak",
+    "speaker_of", "write",
 ]  # fmt: skip
 
 VOICES = ("af_heart", "af_bella", "bf_emma", "am_michael", "am_fenrir", "bm_george")
@@ -54,6 +54,7 @@ LEAD, PAUSE, ONSET, TAIL = 6, 6, 3, 3  # frames of 25 ms: before a line, of ",",
 CLOSE = 4  # frames before " " from where on a line is cut
 BEFORE_DB, AFTER_DB = 40.0, 24.0  # below the peak: onsets are soft, and after a word voices breathe
 FADE_S = 0.05  # at the end
+NOISE_DB = 42.0  # below the peak, at most: less than what a word is trimmed by
 TOGETHER = 4  # lines spoken at once
 
 _STRESS = {"ˌ": "ˈ"}  # a word that stands alone has its main stress
@@ -136,9 +137,11 @@ def speak(
         wave = resample_16k(spoken.wave).cpu().numpy().astype(np.float32) / np.float32(32_768)
         for line, one, each, start in zip(some, ids, frames, spoken.starts, strict=True):
             sound = wave[start * FRAME_SAMPLES :][: int(each.sum()) * FRAME_SAMPLES]
+            rng = np.random.default_rng([line.seed, 1])
             for digit, part in zip(line.digits, cut(sound, one, each, spelling.space), strict=True):
                 word = resample(part, SAMPLE_RATE, RATE)
-                yield digit, to_int16(faded(trimmed(word, BEFORE_DB, RATE, after_db=AFTER_DB)))
+                word = faded(trimmed(word, BEFORE_DB, RATE, after_db=AFTER_DB))
+                yield digit, to_int16(noisy(word, rng))
 
 
 def paused(frames: NDArray[np.int64], ids: NDArray[np.uint8], space: int) -> NDArray[np.int64]:
@@ -179,6 +182,15 @@ def faded(sound: NDArray[np.float32]) -> NDArray[np.float32]:
     samples = min(round(FADE_S * RATE), len(sound))
     fade = np.cos(np.linspace(0, np.pi / 2, samples, dtype=np.float32)) ** 2
     return np.concatenate([sound[: len(sound) - samples], sound[len(sound) - samples :] * fade])
+
+
+def noisy(sound: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """The same over noise, as in people's recordings: a word that begins quietly has begun then.
+
+    It has a bound, so that no sample of it is taken for sound where words are trimmed.
+    """
+    most = 10 ** (-NOISE_DB / 20) * float(np.abs(sound).max(initial=0.0))
+    return sound + rng.uniform(-most, most, len(sound)).astype(np.float32)
 
 
 def speaker_of(voice: str) -> str:

@@ -41,6 +41,7 @@ class Word(NamedTuple):
     label: str
     begin: int  # samples
     end: int  # may be past the end of a recording that was cut off
+    parts: tuple[float, ...] = ()  # shares of it after which the next part begins; none: equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,14 @@ class Take:
     known_speaker: bool = True  # whether recordings of the speaker are trained on
     weight: float = 1.0  # how often it is trained on, beside others
     words: tuple[Word, ...] = ()  # of several, in order; none: it is its label from end to end
+    parts: tuple[float, ...] = ()  # of its one word, as those of a Word
 
     @property
     def spoken(self) -> tuple[Word, ...]:
         """The words that are said in it."""
         if self.words or self.label is None:
             return self.words
-        return (Word(self.label, 0, len(self.codes)),)
+        return (Word(self.label, 0, len(self.codes), self.parts),)
 
 
 @dataclass(frozen=True, slots=True)

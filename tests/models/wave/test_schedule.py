@@ -64,6 +64,36 @@ def test_words_go_through_their_parts_with_pauses_between() -> None:
     assert own != spoken(config(), [0, 1, 0], 1, KNOWN, seed=2)
 
 
+def test_parts_have_the_shares_that_were_measured() -> None:
+    shares = [("yes", "ann", (0.1, 0.2, 0.7)), ("yes", "ann", (0.3, 0.4, 0.9))] * 5
+    shares += [("yes", "bob", (0.5, 0.6, 0.7)), ("no", None, (0.2, 0.4, 0.8))]
+    known = Durations.measured([("yes", None, 0.6), ("no", None, 0.6)], shares)
+    assert known.own_parts == {"ann": {"yes": [0.2, 0.3, 0.8]}}  # of ten words, bob's of one
+    assert known.parts["no"] == [0.2, 0.4, 0.8]
+    assert known.parts["yes"] == pytest.approx([0.2273, 0.3273, 0.7909], abs=1e-4)
+    assert from_mapping(Durations, to_mapping(known)) == known
+    speakers = config(speakers=["ann", "bob"])
+    for speaker, wanted in ((0, known.own_parts["ann"]["yes"]), (1, known.parts["yes"])):
+        own = spoken(speakers, [0], speaker, known, seed=1)
+        assert own.rows == [0, 1, 2, 3, 12]
+        assert np.array(own.starts[1:4]) / own.starts[4] == pytest.approx(wanted, abs=6 / 2_000)
+    # Parts that begin at the same sample: the later one.
+    tight = Durations(labels={"yes": [math.log(0.6), 0.0]}, parts={"yes": [0.5, 0.5001, 0.9]})
+    assert spoken(config(), [0], -1, tight, seed=1).rows == [0, 2, 3, 12]
+
+
+@pytest.mark.parametrize("shares", [[0.5, 0.4, 0.6], [0.0, 0.4, 0.6], [0.2, 0.4, 1.0]])
+def test_shares_out_of_order_or_out_of_the_word_are_an_error(shares: list[float]) -> None:
+    with pytest.raises(ConfigError, match="own_parts.ann: 'yes' wants shares of a word in order"):
+        Durations(own_parts={"ann": {"yes": shares}})
+
+
+def test_shares_of_another_number_of_parts_are_an_error() -> None:
+    known = Durations(parts={"yes": [0.5]})
+    with pytest.raises(ConfigError, match="'yes' wants 3 shares, got 1"):
+        spoken(config(), [0], -1, known, seed=0)
+
+
 def test_nothing_asked_for_is_nothing_for_ever_and_has_no_end() -> None:
     assert spoken(config(), [], -1, KNOWN, seed=0) == Schedule([0], [-1], -1, 0, 12)
 
@@ -107,6 +137,17 @@ def test_lengths_are_measured_by_label_and_speaker() -> None:
     assert from_mapping(Durations, to_mapping(found)) == found
     assert found.own == {}  # of four words each
     assert Durations.measured([]) == Durations.measured([("yes", None, 0.0)]) == Durations()
+
+
+def test_words_can_be_longer_and_differ_less() -> None:
+    known = Durations(
+        labels={"yes": [math.log(0.2), 0.3]}, own={"ann": {"yes": [math.log(0.4), 0.2]}},
+        speakers={"bob": 0.1}, parts={"yes": [0.5]},
+    )  # fmt: skip
+    found = known.scaled(1.5, 0.5)
+    assert found.labels["yes"] == pytest.approx([math.log(0.3), 0.15], abs=1e-4)
+    assert found.own["ann"]["yes"] == pytest.approx([math.log(0.6), 0.1], abs=1e-4)
+    assert (found.speakers, found.parts) == (known.speakers, known.parts)
 
 
 def test_a_speaker_who_says_a_word_often_has_lengths_of_it() -> None:

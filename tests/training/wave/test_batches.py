@@ -101,6 +101,21 @@ def _hz(codes: np.ndarray) -> float:
     return float(np.argmax(np.abs(np.fft.rfft(codes - codes.mean())))) * RATE / len(codes)
 
 
+def test_rows_that_begin_as_something_else_count_from_where_they_come_back() -> None:
+    long = np.tile(RAMP, 20)
+    plain = crops(take(long), length=800, batch=64).batch(0)
+    batch = crops(take(long), length=800, batch=64, splice=0.5).batch(0)
+    itself = batch.counted == 1
+    assert torch.equal(batch.counted[itself], plain.counted[itself])
+    other = ~itself.all(1)
+    assert 16 <= other.sum() <= 48
+    assert torch.equal(batch.targets[~other], plain.targets[~other])
+    assert torch.equal(batch.inputs[:, 1:], batch.targets[:, :-1])
+    late = itself & (itself.cumsum(1) > 60)  # 60 ms at this rate, and they are what they are
+    assert torch.equal(batch.targets[late], plain.targets[late])
+    assert not torch.equal(batch.targets, plain.targets)
+
+
 def test_held_out_recordings_are_not_trained_on() -> None:
     made = crops(take(), take(np.full(100, 200, np.uint8), held_out=True), batch=50)
     assert (made.batch(0).targets != 200).all()

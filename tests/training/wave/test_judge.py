@@ -14,6 +14,7 @@ from audiomamba.errors import ConfigError
 from audiomamba.models.wave.synthesizer import Synthesizer
 from audiomamba.training.wave import judge as judging
 from audiomamba.training.wave.config import WaveDataConfig
+from audiomamba.training.wave.heard import recordings_of, strings_of
 from audiomamba.training.wave.judge import frechet_distance, inception_score, main
 from audiomamba.training.wave.takes import Sound
 from tests.models.wave.tiny import tiny_checkpoint, tiny_config
@@ -126,9 +127,7 @@ def test_words_that_have_an_end_are_judged_until_it(tmp_path: Path) -> None:
     config = tiny_config(sample_rate=RATE, label_states=2)
     model = audiomamba.load(str(tiny_checkpoint(tmp_path / "tiny", config)))
     sounds = [Sound(tone("yes", 1), "yes", "ann", True, True)]
-    *_, made = judging.recordings_of(
-        "ann", sounds, model, WaveDataConfig(), each=2, temperatures=[1.0]
-    )
+    *_, made = recordings_of("ann", sounds, model, WaveDataConfig(), each=2, temperatures=[1.0])
     assert made.labels == ["yes", "yes", "no", "no", "stop", "stop"]
     lengths = {len(sound) for sound in made.sounds}
     assert len(lengths) == 6 and min(lengths) > 0.5 * RATE and max(lengths) < 0.75 * RATE
@@ -139,7 +138,7 @@ def test_several_seeds_are_heard_apart(tmp_path: Path) -> None:
     sounds = [Sound(tone("yes", 1), "yes", "ann", True, True)]
 
     def made(*seeds: int) -> dict[str, list[np.ndarray]]:
-        heard = judging.recordings_of(
+        heard = recordings_of(
             "ann", sounds, model, WaveDataConfig(), each=1, temperatures=[0.8, 1.0], seeds=seeds
         )
         return {one.source: one.sounds for one in heard[2:]}
@@ -152,6 +151,27 @@ def test_several_seeds_are_heard_apart(tmp_path: Path) -> None:
     for name in alone:
         again = zip(both[f"{name}, seed 4"], alone[name], strict=True)
         assert all(np.array_equal(a, b) for a, b in again)
+
+
+def test_strings_say_every_label_as_often_in_all_sources(tmp_path: Path) -> None:
+    config = tiny_config(sample_rate=RATE, label_states=2)
+    model = audiomamba.load(str(tiny_checkpoint(tmp_path / "tiny", config)))
+    sounds = [Sound(tone(label, n), label, "ann", True, True) for label in LABELS for n in (1, 2)]
+    heard = strings_of(
+        "ann", sounds, model, WaveDataConfig(peak=0.7), words=2, count=6, temperatures=[1.0]
+    )
+    assert [one.source for one in heard] == ["real", "resynthesised", "made, temperature 1"]
+    assert heard[0].labels == heard[1].labels == heard[2].labels
+    words = " ".join(heard[0].labels).split()
+    assert [words.count(label) for label in LABELS] == [4, 4, 4]
+    assert all(len(label.split()) == 2 for label in heard[0].labels)
+    # As the words follow each other, so do the tones; between them and at the end are pauses.
+    for string, label in zip(heard[0].sounds, heard[0].labels, strict=True):
+        assert not string[-round(0.08 * RATE) :].any()
+        first = string[: round(0.3 * RATE)]
+        hz = float(np.argmax(np.abs(np.fft.rfft(first))) * RATE / len(first))
+        assert hz == pytest.approx((300, 900, 2000)[LABELS.index(label.split()[0])], rel=0.06)
+    assert min(len(sound) for sound in heard[2].sounds) > RATE * 0.8
 
 
 def test_nobody_to_compare_with_is_an_error(manifest: Path, tmp_path: Path) -> None:

@@ -26,6 +26,13 @@ def test_a_word_counts_alone_however_it_is_written_and_at_16_khz() -> None:
     assert heard_right(recognize, [], [], 8_000) == 0
 
 
+def test_of_several_words_those_count_that_are_heard() -> None:
+    said = iter(["3-1.4.", "Three one one four", "31", "two six five nine", "sure", "3 1 4" * 50])
+    sounds = [np.zeros(800, np.float32)] * 6
+    right = heard_right(lambda samples: next(said), sounds, ["three one four"] * 6, 8_000)
+    assert right == pytest.approx((3 + 2 + 2 + 0 + 0 + 2) / 18)
+
+
 class Decoder:
     """What is used of pocketsphinx's class."""
 
@@ -60,7 +67,7 @@ def test_pocketsphinx_is_told_which_words_may_come(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setitem(sys.modules, "pocketsphinx", module)
     recognize = pocketsphinx(["one", "two"])
-    assert "public <word> = one | two;" in Decoder.grammar and Decoder.searching == "words"
+    assert "public <words> = (one | two)+;" in Decoder.grammar and Decoder.searching == "words"
     assert recognize(np.full(10, 2.0, np.float32)) == "two"
     assert np.frombuffer(Decoder.heard, "<i2").max() == 32767
     assert recognize(np.zeros(10, np.float32)) == ""

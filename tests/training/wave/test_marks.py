@@ -39,6 +39,16 @@ def test_a_recording_of_a_word_is_that_word_from_end_to_end() -> None:
     assert rows(own, 0, 0, 0.5) == [2, 2, 2, 2, 3, 3, 3, 3]
 
 
+def test_parts_are_where_they_are_said_to_be() -> None:
+    own = marks(
+        Take(quiet(16), "b", None, False, parts=(0.25,)),
+        Take(quiet(40), None, None, False, words=(Word("a", 8, 24, (0.75,)), Word("b", 32, 40))),
+    )
+    assert rows(own, 0, 0) == [2, 3, 3, 3, 4, 4, 4, 4]
+    assert rows(own, 0, 0, 0.5) == [2, 2, 3, 3, 3, 3, 3, 3]
+    assert rows(own, 1, 0, periods=10) == [4, 4, 0, 0, 0, 1, 4, 4, 2, 3]
+
+
 def test_words_of_a_string_are_where_they_lie_and_one_cut_off_is_not_squeezed() -> None:
     words = (Word("a", 4, 12), Word("b", 20, 52))
     own = marks(Take(quiet(36), None, None, False, words=words), Take(quiet(12), "c", None, False))

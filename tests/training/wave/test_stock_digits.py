@@ -21,6 +21,7 @@ from audiomamba.training.wave.config import WaveDataConfig
 from audiomamba.training.wave.digit_script import DIGITS
 from audiomamba.training.wave.stock_digits import (
     LEAD,
+    NOISE_DB,
     ONSET,
     PAUSE,
     RATE,
@@ -29,6 +30,7 @@ from audiomamba.training.wave.stock_digits import (
     Spelling,
     lines_of,
     main,
+    noisy,
     paused,
     speak,
     speaker_of,
@@ -106,6 +108,17 @@ def test_words_come_without_their_neighbours() -> None:
         loudest = float(np.argmax(power) * RATE / (1 << 15))
         assert min(abs(loudest - 50 * (token + 4)) for token in own) < 30
         assert 0.1 < len(sound) / RATE < 0.6 and np.abs(sound[:80]).max() < 2_000
+
+
+def test_noise_is_laid_under_all_of_a_word_and_below_what_it_is_trimmed_by() -> None:
+    word = np.zeros(4_000, np.float32)
+    word[1_000:3_000] = 0.3 * np.sin(np.arange(2_000) * 0.5)
+    heard = noisy(word, np.random.default_rng(0))
+    most = np.abs(word).max() * 10 ** (-NOISE_DB / 20)
+    assert np.abs(heard - word).max() <= 1.001 * most
+    assert all(np.std(part) > most / 2 for part in np.split(heard - word, 8))
+    assert heard.dtype == np.float32 and WaveDataConfig(trim_db=40.0).trim_db < NOISE_DB
+    assert not noisy(np.zeros(10, np.float32), np.random.default_rng(0)).any()
 
 
 def test_what_is_written_is_read_as_recordings_of_the_voices(
