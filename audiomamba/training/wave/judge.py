@@ -189,6 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.strings < 1:
+        parser.error(f"--strings must be at least 1, got {options.strings}")
     model = load(options.model)
     if not isinstance(model, Synthesizer):
         parser.error(f"{options.model} makes no sound")
