@@ -65,6 +65,7 @@ def test_words_go_through_their_parts_with_pauses_between() -> None:
 
 
 def test_parts_have_the_shares_that_were_measured() -> None:
+    shares: list[tuple[str, str | None, tuple[float, ...]]]
     shares = [("yes", "ann", (0.1, 0.2, 0.7)), ("yes", "ann", (0.3, 0.4, 0.9))] * 5
     shares += [("yes", "bob", (0.5, 0.6, 0.7)), ("no", None, (0.2, 0.4, 0.8))]
     known = Durations.measured([("yes", None, 0.6), ("no", None, 0.6)], shares)
