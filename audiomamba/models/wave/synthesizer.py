@@ -13,10 +13,11 @@ from audiomamba.config import from_mapping
 from audiomamba.errors import ConfigError, ModelError
 from audiomamba.models.checkpoint_files import read_config
 from audiomamba.models.wave.config import WaveConfig
+from audiomamba.models.wave.durations import Durations
 from audiomamba.models.wave.engine import EngineName, WaveEngine, load_engine
 from audiomamba.models.wave.generation import Generation
 from audiomamba.models.wave.sampling import Sampling, stream_seeds
-from audiomamba.models.wave.schedule import Durations, Schedule, spoken, stretched, words_of
+from audiomamba.models.wave.schedule import Schedule, spoken, stretched, words_of
 from audiomamba.models.wave.statistics import SoundStatistics
 from audiomamba.models.wave.watch import Watch
 

@@ -92,7 +92,8 @@ def strings_of(
     own: dict[str, list[Sound]] = {}
     for sound in _held_out(speaker, sounds, labels):
         own.setdefault(str(sound.label), []).append(sound)
-    order = [label for _ in range(words * count) for label in rng.permutation(sorted(own))]
+    rounds = -(-words * count // len(own))
+    order = [label for _ in range(rounds) for label in rng.permutation(sorted(own))]
     asked = [order[number * words :][:words] for number in range(count)]
     said = [" ".join(one) for one in asked]
     takes = [[own[label][int(rng.integers(len(own[label])))] for label in one] for one in asked]

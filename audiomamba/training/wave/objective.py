@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from audiomamba.config import to_mapping
+from audiomamba.models.wave.durations import Durations
 from audiomamba.models.wave.model import Wave, WaveState
-from audiomamba.models.wave.schedule import Durations
 from audiomamba.models.wave.statistics import SoundStatistics
 from audiomamba.nn import map_state
 from audiomamba.training.gradients import FlatGradient

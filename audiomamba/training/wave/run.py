@@ -11,8 +11,8 @@ import torch
 from audiomamba.config import to_mapping
 from audiomamba.errors import ConfigError
 from audiomamba.models.checkpoint_files import read_config
+from audiomamba.models.wave.durations import Durations
 from audiomamba.models.wave.model import Wave
-from audiomamba.models.wave.schedule import Durations
 from audiomamba.models.wave.statistics import SoundStatistics, measure
 from audiomamba.training.checkpointing import Progress, resume_folder
 from audiomamba.training.loop import Run
