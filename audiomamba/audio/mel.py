@@ -40,6 +40,19 @@ class MelConfig:
     high_hz: float = 7600.0
     floor: float = 1e-5  # least energy of a bin, before the logarithm
 
+    @classmethod
+    def at(cls, sample_rate: int, bins: int) -> "MelConfig":
+        """Windows of 25 ms every 10 ms of another sample rate; of 16 kHz those of the defaults."""
+        window = round(0.025 * sample_rate)
+        return cls(
+            sample_rate=sample_rate,
+            window=window,
+            hop=round(0.01 * sample_rate),
+            fft=1 << (window - 1).bit_length(),
+            bins=bins,
+            high_hz=0.475 * sample_rate,
+        )
+
     def __post_init__(self) -> None:
         if not 0 < self.hop <= self.window <= self.fft:
             raise ConfigError(

@@ -41,18 +41,20 @@ def ours(model: str, *, chunk_ms: float, lm: bool | None = None) -> Recognize:
     return recognize
 
 
-def pocketsphinx(words: Sequence[str] = ()) -> Recognize:
+def pocketsphinx(words: Sequence[str] = (), *, several: bool = False) -> Recognize:
     """PyPI's ``pocketsphinx`` with the acoustic and language model that it carries.
 
-    ``words``: listen for these, one or several, and nothing else, in the place of its language
-    model.
+    ``words``: listen for one of them, or ``several`` one after another, and nothing else, in the
+    place of its language model.
     """
     _require("pocketsphinx")
     from pocketsphinx import Decoder  # type: ignore[import-not-found]
 
     if words:
         decoder: Any = Decoder(samprate=16_000, lm=None, loglevel="FATAL")
-        grammar = f"#JSGF V1.0; grammar words; public <words> = ({' | '.join(words)})+;"
+        grammar = (
+            f"#JSGF V1.0; grammar words; public <words> = ({' | '.join(words)}){'+' * several};"
+        )
         decoder.add_jsgf_string("words", grammar)
         decoder.activate_search("words")
     else:

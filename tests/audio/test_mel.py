@@ -77,3 +77,15 @@ def test_the_end_leaves_the_stream_as_new() -> None:
 def test_a_configuration_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="mel: wants"):
         MelConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_another_rate_has_windows_of_the_same_length() -> None:
+    assert MelConfig.at(16_000, 80) == MelConfig()
+    other = MelConfig.at(8_000, 40)
+    assert (other.window, other.hop, other.fft, other.bins, other.high_hz) == (
+        200,
+        80,
+        256,
+        40,
+        3800,
+    )

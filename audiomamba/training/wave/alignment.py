@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from audiomamba.audio.mel import MelConfig
 from audiomamba.audio.mel_torch import log_mel
 from audiomamba.audio.mulaw import expand
-from audiomamba.training.wave.takes import Take
+from audiomamba.training.wave.takes import Take, Word
 
 __all__ = ["aligned", "divided"]
 
@@ -36,24 +36,28 @@ Features = NDArray[np.float32]
 def aligned(takes: Sequence[Take], parts: int, sample_rate: int) -> list[Take]:
     """The same recordings; those of one labelled word with where its parts begin.
 
-    One that has too few frames for that keeps equal ones.
+    One that is too short for that keeps equal ones.
 
     Args:
         takes: All recordings of a word, of whomever, are made alike.
         parts: Of a word.
         sample_rate: Of the takes, Hz.
     """
+    mel = MelConfig.at(sample_rate, _BINS)
+    shortest = mel.window + (_LEAST * parts - 1) * mel.hop
     out = list(takes)
     by_label: dict[str, list[int]] = {}
-    heard = _features(takes, sample_rate)
     for number, take in enumerate(takes):
-        if take.label is not None and not take.words and len(heard[number]) >= _LEAST * parts:
+        if take.label is not None and not take.words and len(take.codes) >= shortest:
             by_label.setdefault(take.label, []).append(number)
-    for own in by_label.values():
-        found = divided([heard[number] for number in own], parts)
-        for number, starts in zip(own, found, strict=True):
-            shares = tuple(float(start) / len(heard[number]) for start in starts)
-            out[number] = replace(out[number], parts=shares)
+    chosen = [number for own in by_label.values() for number in own]
+    heard = dict(zip(chosen, _features([takes[number] for number in chosen], mel), strict=True))
+    for label, own in by_label.items():
+        starts = divided([heard[number] for number in own], parts)
+        for number, begins in zip(own, starts.tolist(), strict=True):
+            shares = tuple(begin / len(heard[number]) for begin in begins)
+            word = Word(label, 0, len(takes[number].codes), shares)
+            out[number] = replace(takes[number], words=(word,))
     return out
 
 
@@ -105,32 +109,20 @@ def _cheapest(costs: Features, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return part_of
 
 
-def _features(takes: Sequence[Take], sample_rate: int) -> list[Features]:
+def _features(takes: Sequence[Take], mel: MelConfig) -> list[Features]:
     """Log-mel frames of each recording, every 10 ms, from its loudest bin down; of every speaker
     with the same mean and deviation of a bin, so that no part is one speaker's."""
-    window, hop = round(0.025 * sample_rate), round(0.01 * sample_rate)
-    mel = MelConfig(
-        sample_rate=sample_rate,
-        window=window,
-        hop=hop,
-        fft=1 << (window - 1).bit_length(),
-        bins=_BINS,
-        high_hz=0.475 * sample_rate,
-    )
-    out = [np.zeros((0, _BINS), np.float32) for _ in takes]
-    spoken = [n for n, take in enumerate(takes) if take.label is not None and not take.words]
-    spoken = [n for n in spoken if len(takes[n].codes) >= window]
-    for first in range(0, len(spoken), _TOGETHER):
-        some = spoken[first : first + _TOGETHER]
-        sizes = [len(takes[n].codes) for n in some]
-        sounds = torch.zeros(len(some), max(sizes))
-        for row, n, size in zip(sounds, some, sizes, strict=True):
-            row[:size] = torch.from_numpy(expand(takes[n].codes))
-        for n, size, x in zip(some, sizes, log_mel(sounds, mel), strict=True):
-            own = x[: 1 + (size - window) // hop]
-            out[n] = (own - own.max()).clamp(min=-_FLOOR).numpy()
-    for speaker in {takes[n].speaker for n in spoken}:
-        of_speaker = [n for n in spoken if takes[n].speaker == speaker]
+    out: list[Features] = []
+    for first in range(0, len(takes), _TOGETHER):
+        some = takes[first : first + _TOGETHER]
+        sounds = torch.zeros(len(some), max(len(take.codes) for take in some))
+        for row, take in zip(sounds, some, strict=True):
+            row[: len(take.codes)] = torch.from_numpy(expand(take.codes))
+        for take, x in zip(some, log_mel(sounds, mel), strict=True):
+            own = x[: 1 + (len(take.codes) - mel.window) // mel.hop]
+            out.append((own - own.max()).clamp(min=-_FLOOR).numpy())
+    for speaker in {take.speaker for take in takes}:
+        of_speaker = [n for n, take in enumerate(takes) if take.speaker == speaker]
         frames = np.concatenate([out[n] for n in of_speaker])
         mean, deviation = frames.mean(0), frames.std(0) + 1e-3
         for n in of_speaker:

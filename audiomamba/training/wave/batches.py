@@ -164,7 +164,7 @@ class Crops:
             place = begin[:, None] + steps
             sound = self._levels[self._classes(starts, sizes, place)]
         itself = torch.ones((), device=self._device)
-        if data.splice:
+        if data.splice and fresh:
             sound, itself = spliced(sound, data.splice, self._rate, draw)
             itself = itself[:, 1:]
         codes = compand_on_device(sound)

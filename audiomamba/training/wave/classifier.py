@@ -46,15 +46,7 @@ class Judge(nn.Module):
     def __init__(self, labels: Sequence[str], sample_rate: int) -> None:
         super().__init__()
         self.labels, self.sample_rate = list(labels), sample_rate
-        window = round(0.025 * sample_rate)
-        self._mel = MelConfig(
-            sample_rate=sample_rate,
-            window=window,
-            hop=round(0.01 * sample_rate),
-            fft=1 << (window - 1).bit_length(),
-            bins=40,
-            high_hz=0.475 * sample_rate,
-        )
+        self._mel = MelConfig.at(sample_rate, 40)
         layers: list[nn.Module] = []
         for before, after in zip((40, *WIDTHS), WIDTHS, strict=False):
             layers += [nn.Conv1d(before, after, 5, stride=2, padding=2), nn.BatchNorm1d(after)]

@@ -11,9 +11,9 @@ do), and as the model makes them when asked for the same words (*made*). The jud
   one on recordings of all the *others*, who cannot be pleased by copies, and one on the training
   recordings of everybody, who knows more voices; manifests of words that were joined help both;
 - ``listen-en``, told nothing of which words may come;
-- pocketsphinx with a grammar of these words, and Whisper, where they are installed.
+- pocketsphinx with a grammar of one word, and Whisper, where they are installed.
 
-Recognisers hear words alone, or ``--strings`` of several, which they know better.
+Recognisers hear words alone, or ``--strings`` of several, which those of sentences know better.
 
 It prints two tables: accuracy by judge, and by speaker what the second classifier makes of it: its
 accuracy, the inception score, and the Fréchet distance of the features to those of real held-out
@@ -128,7 +128,9 @@ def _recognisers(options: argparse.Namespace, labels: Sequence[str]) -> dict[str
     for name in options.listen:
         found[name] = ours(name, chunk_ms=100.0)
     if options.pocketsphinx:
-        found["pocketsphinx, grammar of the words"] = pocketsphinx(labels)
+        several = options.strings > 1
+        name = f"pocketsphinx, grammar of {'words' if several else 'one word'}"
+        found[name] = pocketsphinx(labels, several=several)
     for name, _, folder in (given.partition("=") for given in options.whisper):
         found[f"whisper {name}"] = faster_whisper(Path(folder))
     return found

@@ -54,7 +54,8 @@ class Marks:
         self._labels = numbers([word.label for _, _, word in words], labels).to(device)
         equal = tuple(part / states for part in range(1, states))
         shares = [word.parts or equal for _, _, word in words]
-        self._parts = torch.tensor(shares, dtype=torch.float64).view(-1, states - 1).to(device)
+        self._parts = torch.tensor(shares, dtype=torch.float64).reshape(len(words), states - 1)
+        self._parts = self._parts.to(device)
         silence, known = len(labels) * states, set(labels)
         told = [any(word.label in known for word in take.spoken) for take in takes]
         self._otherwise = torch.tensor([silence if one else NOBODY for one in told]).to(device)

@@ -144,7 +144,7 @@ def word_durations(takes: Sequence[Take], config: WaveExperiment) -> Durations:
     own = [(take.label, take) for take in takes if take.label is not None and take.label in known]
     return Durations.measured(
         [(label, take.speaker, len(take.codes) / rate) for label, take in own],
-        [(label, take.speaker, take.parts) for label, take in own if take.parts],
+        [(label, take.speaker, w.parts) for label, take in own for w in take.words if w.parts],
     ).scaled(config.train.word_length, config.train.word_spread)
 
 

@@ -60,6 +60,7 @@ def _string(
         take = own[int(rng.integers(len(own)))]
         parts += [gap, take.codes]
         held += len(gap) + len(take.codes)
-        words.append(Word(str(take.label), held - len(take.codes), held, take.parts))
+        [word] = take.spoken
+        words.append(word._replace(begin=held - len(take.codes), end=held))
     inside = tuple(word for word in words if word.begin < wanted)
     return np.concatenate(parts)[:wanted], inside

@@ -54,15 +54,14 @@ class Take:
     held_out: bool
     known_speaker: bool = True  # whether recordings of the speaker are trained on
     weight: float = 1.0  # how often it is trained on, beside others
-    words: tuple[Word, ...] = ()  # of several, in order; none: it is its label from end to end
-    parts: tuple[float, ...] = ()  # of its one word, as those of a Word
+    words: tuple[Word, ...] = ()  # in order; none: it is its label from end to end
 
     @property
     def spoken(self) -> tuple[Word, ...]:
         """The words that are said in it."""
         if self.words or self.label is None:
             return self.words
-        return (Word(self.label, 0, len(self.codes), self.parts),)
+        return (Word(self.label, 0, len(self.codes)),)
 
 
 @dataclass(frozen=True, slots=True)

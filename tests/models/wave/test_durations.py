@@ -66,6 +66,8 @@ def test_a_speaker_who_says_a_word_often_has_lengths_of_it() -> None:
         {"speakers": {"ann": math.inf}},
         {"own": {"ann": {"yes": [0.1, -1.0]}}},
         {"own": {"ann": [0.1, 0.1]}},
+        {"parts": {"yes": 0.5}},
+        {"own_parts": {"ann": [0.5]}},
     ],
 )
 def test_damaged_lengths_are_refused(wrong: dict[str, object]) -> None:

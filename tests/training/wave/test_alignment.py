@@ -25,14 +25,14 @@ def test_parts_begin_where_the_sound_changes() -> None:
     spans = [(float(a), float(b)) for a, b in rng.uniform(0.1, 0.3, (12, 2))]
     takes = [word(*span, speaker="ann" if n % 2 else "bob") for n, span in enumerate(spans)]
     for take, (first, second) in zip(aligned(takes, 2, RATE), spans, strict=True):
-        [share] = take.parts
+        [share] = take.words[0].parts
         frames = (first + second) / 0.01
         assert abs(share - first / (first + second)) < 2.5 / frames
 
 
 def test_two_words_that_sound_otherwise_are_divided_apart() -> None:
     takes = [word(0.1, 0.3, "a"), word(0.3, 0.1, "b"), word(0.12, 0.3, "a"), word(0.28, 0.1, "b")]
-    shares = [take.parts[0] for take in aligned(takes, 2, RATE)]
+    shares = [take.words[0].parts[0] for take in aligned(takes, 2, RATE)]
     assert max(shares[0], shares[2]) < 0.4 and min(shares[1], shares[3]) > 0.6
 
 
@@ -41,8 +41,8 @@ def test_what_cannot_be_divided_stays_as_it_is() -> None:
     empty = Take(np.zeros(0, np.uint8), "a", "ann", False)
     takes = [short, string, empty, word(0.1, 0.2)]
     found = aligned(takes, 2, RATE)
-    assert found[:3] == takes[:3] and found[3].parts
-    assert aligned([], 2, RATE) == []
+    assert found[:3] == takes[:3] and found[3].words[0].parts
+    assert aligned([], 2, RATE) == [] and aligned(found, 2, RATE) == found
 
 
 def test_every_part_has_frames_of_its_own_and_the_division_is_the_cheapest() -> None:

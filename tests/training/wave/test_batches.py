@@ -114,6 +114,12 @@ def test_rows_that_begin_as_something_else_count_from_where_they_come_back() -> 
     late = itself & (itself.cumsum(1) > 60)  # 60 ms at this rate, and they are what they are
     assert torch.equal(batch.targets[late], plain.targets[late])
     assert not torch.equal(batch.targets, plain.targets)
+    # A row that goes on in its recording does not begin anew.
+    goes_on = [
+        crops(take(long), length=400, batch=64, carry=2, splice=share).batch(1)
+        for share in (0.0, 1.0)
+    ]
+    assert torch.equal(goes_on[0].targets, goes_on[1].targets)
 
 
 def test_held_out_recordings_are_not_trained_on() -> None:

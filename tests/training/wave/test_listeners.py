@@ -66,8 +66,10 @@ def test_pocketsphinx_is_told_which_words_may_come(monkeypatch: pytest.MonkeyPat
     module.Decoder = Decoder  # type: ignore[attr-defined]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setitem(sys.modules, "pocketsphinx", module)
+    pocketsphinx(["one", "two"], several=True)
+    assert "public <words> = (one | two)+;" in Decoder.grammar
     recognize = pocketsphinx(["one", "two"])
-    assert "public <words> = (one | two)+;" in Decoder.grammar and Decoder.searching == "words"
+    assert "public <words> = (one | two);" in Decoder.grammar and Decoder.searching == "words"
     assert recognize(np.full(10, 2.0, np.float32)) == "two"
     assert np.frombuffer(Decoder.heard, "<i2").max() == 32767
     assert recognize(np.zeros(10, np.float32)) == ""

@@ -41,7 +41,7 @@ def test_a_recording_of_a_word_is_that_word_from_end_to_end() -> None:
 
 def test_parts_are_where_they_are_said_to_be() -> None:
     own = marks(
-        Take(quiet(16), "b", None, False, parts=(0.25,)),
+        Take(quiet(16), "b", None, False, words=(Word("b", 0, 16, (0.25,)),)),
         Take(quiet(40), None, None, False, words=(Word("a", 8, 24, (0.75,)), Word("b", 32, 40))),
     )
     assert rows(own, 0, 0) == [2, 3, 3, 3, 4, 4, 4, 4]
