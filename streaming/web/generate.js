@@ -135,7 +135,7 @@ export class Generate {
 
   /** A player for the rate, made in the gesture of the user. */
   async #open(rate) {
-    if (this.player?.suits(rate)) return this.player.resume();
+    if (this.player?.suits(rate)) return this.player.ready();
     await this.player?.close();
     this.player = null;
     this.player = await Player.open(rate, (heard) => this.#heard(heard));

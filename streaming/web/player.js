@@ -64,6 +64,15 @@ export class Player {
     return this.wanted === Math.min(HIGHEST_HZ, Math.max(LOWEST_HZ, rate));
   }
 
+  /**
+   * Run, before something begins. What was played before says nothing any more: its end, told late, would
+   * suspend a context that is just starting, whose promise then stays open.
+   */
+  ready() {
+    this.turn += 1;
+    return inTime(this.context.resume());
+  }
+
   /** Forget what waits, and play what is fed from now on, whose first sample has this place. */
   begin(position) {
     this.turn += 1;

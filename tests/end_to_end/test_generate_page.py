@@ -222,6 +222,37 @@ def test_cancel_works_at_once_and_keeps_what_came(server: Server) -> None:
     visit(server.url, body)
 
 
+LATE_TO_RUN = """
+  // As a browser under load: whoever suspends it before it said that it runs leaves the promise open.
+  const resume = AudioContext.prototype.resume;
+  AudioContext.prototype.resume = async function () {
+    await resume.call(this);
+    await new Promise((running) => {
+      setTimeout(() => this.state === "running" && running(), 300);
+    });
+  };
+"""
+
+
+def test_what_is_asked_for_next_is_made_though_the_sound_starts_late(server: Server) -> None:
+    async def body(page: Page) -> None:
+        await page.evaluate(LATE_TO_RUN)
+        await offered(page)
+        await write(page, say="seven", seconds=300)
+        await click(page, "make")
+        await page.until(f"{SOUND} === 'playing'")
+        await click(page, "make")
+        assert await page.evaluate(SOUND) == "cancelled"
+        for seconds in (0.2, 0.3):
+            await write(page, say="one", seconds=seconds)
+            await click(page, "make")
+            await page.until(f"{SOUND} === 'done'")
+            assert await page.evaluate(TEXT.format("made-s")) == f"{seconds:.2f} s"
+        assert page.complaints == []
+
+    visit(server.url, body)
+
+
 SLOW = """
   WebSocket = class extends WebSocket {
     set onmessage(hear) {
