@@ -223,7 +223,7 @@ def test_cancel_works_at_once_and_keeps_what_came(server: Server) -> None:
 
 
 LATE_TO_RUN = """
-  // As a browser under load: whoever suspends it before it said that it runs leaves the promise open.
+  // As a browser under load: who suspends it before it says that it runs leaves the promise open.
   const resume = AudioContext.prototype.resume;
   AudioContext.prototype.resume = async function () {
     await resume.call(this);
