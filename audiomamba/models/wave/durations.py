@@ -1,7 +1,7 @@
 """How long words are, and which share of a word each of its parts has, as measured in training."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from audiomamba.errors import ConfigError
 
-__all__ = ["Durations"]
+__all__ = ["Durations", "equal_shares"]
 
 _MOST_DEVIATIONS = 1.5  # from the mean of a word's log length
 _LONGEST_S = 3.0  # of a word, whatever was measured
@@ -71,21 +71,21 @@ class Durations:
         offsets = _means([speaker for _, speaker, _ in words], left)
         left = left - [offsets[speaker] for _, speaker, _ in words]
         spread = _means([label for label, _, _ in words], np.square(left))
-        by_both: dict[str, dict[str, list[float]]] = {}
-        for (label, speaker, _), log in zip(words, logs.tolist(), strict=True):
-            if speaker is not None:
-                by_both.setdefault(speaker, {}).setdefault(label, []).append(log)
+        logs_of = _grouped(
+            (speaker, (label, log))
+            for (label, speaker, _), log in zip(words, logs.tolist(), strict=True)
+            if speaker is not None
+        )
+        shares_of = _grouped((who, (label, x)) for label, who, x in parts if who is not None)
         return cls(
             labels={n: [round(means[n], 4), round(math.sqrt(spread[n]), 4)] for n in sorted(means)},
             speakers={n: round(x, 4) for n, x in sorted(offsets.items(), key=str) if n is not None},
-            own={
-                speaker: own for speaker in sorted(by_both) if (own := _lengths(by_both[speaker]))
-            },
+            own={who: own for who in sorted(logs_of) if (own := _lengths(logs_of[who]))},
             parts=_mean_shares([(label, shares) for label, _, shares in parts]),
             own_parts={
                 who: own
-                for who in sorted({who for _, who, _ in parts if who is not None})
-                if (own := _mean_shares([(n, x) for n, one, x in parts if one == who], _ENOUGH))
+                for who in sorted(shares_of)
+                if (own := _mean_shares(shares_of[who], _ENOUGH))
             },
         )
 
@@ -98,7 +98,7 @@ class Durations:
         own = {} if speaker is None else self.own_parts.get(speaker, {})
         shares = own.get(label) or self.parts.get(label)
         if shares is None:
-            return [part / states for part in range(1, states)]
+            return equal_shares(states)
         if len(shares) != states - 1:
             raise ConfigError(
                 f"durations.parts: {label!r} wants {states - 1} shares, got {len(shares)}"
@@ -130,32 +130,40 @@ class Durations:
         return min(math.exp(min(mean + offset + chance * deviation, 10.0)), _LONGEST_S)
 
 
+def equal_shares(states: int) -> list[float]:
+    """After which shares of a word the next of so many equal parts begins."""
+    return [part / states for part in range(1, states)]
+
+
+def _grouped(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, list[Any]]:
+    """The values of each name."""
+    found: dict[Any, list[Any]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
+
+
 def _means(names: Sequence[Any], values: NDArray[np.float64]) -> dict[Any, float]:
     """The mean of the values of each name."""
-    found: dict[Any, list[float]] = {}
-    for name, value in zip(names, values, strict=True):
-        found.setdefault(name, []).append(float(value))
-    return {name: sum(own) / len(own) for name, own in found.items()}
+    grouped = _grouped(zip(names, values.tolist(), strict=True))
+    return {name: sum(own) / len(own) for name, own in grouped.items()}
 
 
 def _mean_shares(
     words: Sequence[tuple[str, Sequence[float]]], least: int = 1
 ) -> dict[str, list[float]]:
     """Mean shares by label, of labels with enough words."""
-    by_label: dict[str, list[Sequence[float]]] = {}
-    for label, shares in words:
-        by_label.setdefault(label, []).append(shares)
     return {
         label: [round(float(share), 4) for share in np.mean(own, 0)]
-        for label, own in sorted(by_label.items())
+        for label, own in sorted(_grouped(words).items())
         if len(own) >= least
     }
 
 
-def _lengths(table: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """Mean and deviation by label, of labels with enough words."""
+def _lengths(words: Sequence[tuple[str, float]]) -> dict[str, list[float]]:
+    """Mean and deviation of the logarithms by label, of labels with enough words."""
     return {
         label: [round(float(np.mean(logs)), 4), round(float(np.std(logs)), 4)]
-        for label, logs in sorted(table.items())
+        for label, logs in sorted(_grouped(words).items())
         if len(logs) >= _ENOUGH
     }

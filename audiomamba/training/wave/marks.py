@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from audiomamba.models.wave.durations import equal_shares
 from audiomamba.models.wave.model import NOBODY
 from audiomamba.training.wave.takes import Take, numbers
 
@@ -52,8 +53,7 @@ class Marks:
         )
         self._begins, self._ends = begins.to(device), ends.to(device)
         self._labels = numbers([word.label for _, _, word in words], labels).to(device)
-        equal = tuple(part / states for part in range(1, states))
-        shares = [word.parts or equal for _, _, word in words]
+        shares = [word.parts or equal_shares(states) for _, _, word in words]
         self._parts = torch.tensor(shares, dtype=torch.float64).reshape(len(words), states - 1)
         self._parts = self._parts.to(device)
         silence, known = len(labels) * states, set(labels)
