@@ -2,8 +2,8 @@
 
 ``python -m audiomamba.kernels.offline [--arch 90] [OP ...]`` runs the calls of the ops' tables on
 tensors of the CPU with launches replaced by compilation (``launching.warmup``) and prints, for each
-kernel that results, its registers, bytes spilled and shared memory. A kernel that does not compile
-for that architecture is an error here and not on somebody's machine.
+kernel that results, its registers, bytes spilled and shared memory, and what it reads unset. A
+kernel that does not compile for that architecture is an error here and not on somebody's machine.
 """
 
 import contextlib
@@ -19,7 +19,10 @@ from audiomamba.errors import BackendError
 from audiomamba.kernels import dispatch
 from audiomamba.kernels.launching import warmup
 
-__all__ = ["Usage", "compiling_for", "usage"]
+__all__ = ["Usage", "compiling_for", "unset", "usage"]
+
+# An instruction of a disassembly: its name and its operands.
+INSTRUCTION = re.compile(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(\S+)\s*(.*?);")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +88,62 @@ def compiling_for(capability: int) -> Iterator[None]:
 
 def usage(kernel: Any) -> Usage:
     """What a kernel compiled for NVIDIA takes, as the assembler says."""
+    said = _said_by("cuobjdump", kernel, "-res-usage")
+    found = dict(re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", said))
+    return Usage(
+        int(found["REG"]), int(found["STACK"]), kernel.metadata.shared, kernel.metadata.num_warps
+    )
+
+
+def unset(kernel: Any) -> list[str]:
+    """Uniform registers that a kernel compiled for NVIDIA reads before an instruction sets them.
+
+    None, if the assembler is right. That of Triton 3.6 was not: where many addresses of operands of
+    Hopper's products were made before a loop, it lost where two of them start from, and the product
+    read anywhere. Other tile sizes or stages avoid it.
+    """
+    return _unset_in(_said_by("nvdisasm", kernel))
+
+
+def _unset_in(disassembly: str) -> list[str]:
+    known: set[int] = set()
+    lost: list[str] = []
+    for line in disassembly.splitlines():
+        found = INSTRUCTION.match(line)
+        if found is None:
+            continue
+        name, operands = found[1], [operand.strip() for operand in found[2].split(",")]
+        count = 2 if ".64" in name or ".WIDE" in name else 4 if ".128" in name else 1
+        target = re.fullmatch(r"UR(\d+)", operands[0])
+        reads: set[int] = set()
+        for i, operand in enumerate(operands[1:] if target else operands):
+            if of_product := re.search(r"gdesc\[UR(\d+)\]", operand):
+                # Two operands in shared memory, or the second, which is the upper half.
+                first = int(of_product[1])
+                reads.update(range(first + (2 if i == 2 else 0), first + 4))
+                continue
+            for of_memory in re.findall(r"desc\[UR(\d+)\]", operand):
+                reads.update((int(of_memory), int(of_memory) + 1))
+            reads.update(map(int, re.findall(r"(?<!desc\[)\bUR(\d+)", operand)))
+        lost += [f"UR{register}" for register in sorted(reads - known)]
+        known |= reads
+        if target:
+            known.update(range(int(target[1]), int(target[1]) + count))
+    return lost
+
+
+def _said_by(tool: str, kernel: Any, *options: str) -> str:
+    """What a tool for binaries that comes with Triton prints about a kernel."""
     from triton import knobs
 
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
         file.flush()
-        tool = Path(knobs.nvidia.cuobjdump.path)
-        said = subprocess.run(
-            [tool, "-res-usage", file.name], capture_output=True, text=True, check=True
+        path = Path(getattr(knobs.nvidia, tool).path)
+        run = subprocess.run(
+            [path, *options, file.name], capture_output=True, text=True, check=True
         )
-    found = dict(re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", said.stdout))
-    return Usage(
-        int(found["REG"]), int(found["STACK"]), kernel.metadata.shared, kernel.metadata.num_warps
-    )
+    return run.stdout
 
 
 def main() -> None:
@@ -123,7 +169,8 @@ def main() -> None:
                         print(
                             f"{op:7} {str(dtype).removeprefix('torch.'):9} {what:28} "
                             f"{kernel.name:18} {took.registers:4} {took.spilled:6} "
-                            f"{took.shared:7} {took.warps:3} warps",
+                            f"{took.shared:7} {took.warps:3} warps"
+                            f"{''.join(f' {name} unset' for name in unset(kernel))}",
                             flush=True,
                         )
 
