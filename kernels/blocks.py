@@ -309,27 +309,35 @@ TABLES: Final[Mapping[str, Table]] = {
         ),
         ANY: (Blocks({}, {"channels": 32, "states": 256}, 4, stages=1),),
     },
+    # On sm_90 products of 64 steps take four warps. With eight some are divided among them, but of
+    # one that another follows two warps each do the same rows. In 168 registers three programs of
+    # four fit a multiprocessor, in 128 four.
+    "ssd.outputs": {
+        "sm_90": (
+            Blocks({"bytes": 4}, {"channels": 16, "states": 256}, 8, stages=1),
+            Blocks({"states": 256}, {"channels": 32, "states": 256}, 4, 168, stages=1),
+            Blocks({}, {"channels": 32, "states": 256}, 4, 128),
+        ),
+        ANY: (Blocks({}, {"channels": 16, "states": 256}, 8, stages=1),),
+    },
     "ssd.heads": {
         "sm_90": (
             Blocks({"bytes": 4}, {"channels": 16, "states": 256}, 8, stages=1),
-            Blocks({"states": 256}, {"channels": 16, "states": 256}, 8, stages=1),
-            Blocks({}, {"channels": 32, "states": 256}, 8, stages=1),
+            Blocks({"states": 256}, {"channels": 16, "states": 256}, 4, 168, stages=1),
+            Blocks({}, {"channels": 64, "states": 256}, 4, 168, stages=2),
         ),
         ANY: (Blocks({}, {"channels": 16, "states": 256}, 8, stages=1),),
     },
     "ssd.shared": {
         "sm_90": (
             Blocks({"bytes": 4}, {"channels": 32, "states": 64}, 8, stages=1),
-            Blocks({"states": 256}, {"channels": 32, "states": 128}, 8, stages=1),
-            Blocks({"states": 128}, {"channels": 64, "states": 128}, 8, stages=2),
-            Blocks({}, {"channels": 32, "states": 128}, 8, stages=1),
+            Blocks({}, {"channels": 64, "states": 128}, 4),
         ),
         ANY: (
             Blocks({"bytes": 4}, {"channels": 16, "states": 64}, 8, stages=1),
             Blocks({}, {"channels": 32, "states": 64}, 8, stages=1),
         ),
     },
-    # values of the states of a program. rows of a call.
     "ssd.step": {
         ANY: (
             Blocks({"rows": 64}, {"values": 4096}, 4),

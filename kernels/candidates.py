@@ -269,8 +269,9 @@ def _scans() -> list[Problem]:
 def _dualities() -> list[Problem]:
     speed = ssd_cases.SPEED[0]
     tried = {
-        "heads": _grid({"channels": (32, 64), "states": (256,)}, (4, 8), stages=(1, 2)),
-        "shared": _grid({"channels": (32, 64), "states": (64, 128)}, (4, 8), stages=(1, 2)),
+        "outputs": _grid({"channels": (32, 64), "states": (256,)}, (4,), (None, 128, 168), (2, 3)),
+        "heads": _grid({"channels": (32, 64), "states": (256,)}, (4,), (None, 168), (1, 2)),
+        "shared": _grid({"channels": (32, 64), "states": (64, 128)}, (4, 8), (None, 168), (2, 3)),
         "gradient": _grid({"channels": (32, 64), "states": (256,)}, (4, 8), stages=(1, 2, 3)),
         "forward": _grid({"channels": (32, 64), "states": (256,)}, (4, 8), stages=(1, 2, 3)),
         "chunk": _grid({"steps": (32,)}, (1,)),

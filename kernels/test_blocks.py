@@ -77,9 +77,9 @@ def test_the_first_row_that_holds_is_taken() -> None:
         ("conv.backward", CONV | {"gradient_contiguous": 1, "pairs": 40_960}, 1),
         ("conv.backward", CONV | {"gradient_contiguous": 0, "pairs": 40_960}, 8),
         ("conv.backward", CONV | {"gradient_contiguous": 1, "pairs": 1536}, 8),
-        ("ssd.shared", {"bytes": 2, "states": 128}, 64),
-        ("ssd.shared", {"bytes": 2, "states": 64}, 32),
-        ("ssd.shared", {"bytes": 4, "states": 128}, 32),
+        ("ssd.heads", {"bytes": 2, "states": 128}, 64),
+        ("ssd.heads", {"bytes": 2, "states": 256}, 16),
+        ("ssd.heads", {"bytes": 4, "states": 128}, 16),
     ],
 )
 def test_a_row_found_by_search_leaves_other_calls_theirs(

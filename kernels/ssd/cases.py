@@ -71,7 +71,7 @@ class Bounds:
 BOUNDS: Final = {
     torch.float64: Bounds(1e-12, 1e-12, 1e-12, 1e-12),
     torch.float32: Bounds(1e-6, 1e-6, 5e-6, 2e-5),
-    torch.bfloat16: Bounds(2.5e-3, 1e-5, 5e-3, 5e-3),
+    torch.bfloat16: Bounds(2.5e-3, 1e-5, 5e-3, 1e-2),
     torch.float16: Bounds(4e-4, 1e-5, 1e-3, 1e-3),
 }
 

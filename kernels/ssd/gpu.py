@@ -1,24 +1,25 @@
 """State-space duality on a GPU: memory, grid and block sizes for the kernels of ``walk`` and
 ``pairs``."""
 
-from dataclasses import dataclass
-from typing import Any, Final
-
 import torch
 import triton
 from torch import Tensor
 
 from audiomamba.kernels.blocks import multiprocessors, pick_blocks
 from audiomamba.kernels.launching import launch
-from audiomamba.kernels.ssd.op import (
-    chunk_steps,
-    empty_checkpoints,
-    empty_gradients,
-    empty_state,
-    num_chunks,
-    state_rows,
+from audiomamba.kernels.ssd.op import empty_checkpoints, empty_gradients, empty_state, num_chunks
+from audiomamba.kernels.ssd.pairs import (
+    emit_kernel,
+    heads_kernel,
+    outputs_kernel,
+    shared_kernel,
 )
-from audiomamba.kernels.ssd.pairs import heads_kernel, shared_kernel
+from audiomamba.kernels.ssd.plan import (
+    PROGRAMS,
+    Plan,
+    plan_of,
+    share_of,
+)
 from audiomamba.kernels.ssd.walk import (
     forward_kernel,
     gradient_kernel,
@@ -27,96 +28,6 @@ from audiomamba.kernels.ssd.walk import (
 )
 
 __all__ = ["backward", "forward", "step_"]
-
-PROGRAMS: Final = 2  # a multiprocessor; below, time is cut into spans
-MIN_SPAN: Final = 4  # chunks; shorter spans would be all first pass
-MIN_DOT: Final = 16  # least side of a product on tensor cores
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How a call is cut up."""
-
-    sequences: int
-    steps: int  # of a chunk
-    span: int  # chunks
-    splits: int  # spans of a sequence, where none are packed
-    num_spans: int
-    spans: Tensor | None  # (num_spans, 6) int32: see place_of_span; None where it is arithmetic
-    chunks: Tensor | None  # (num_chunks, 2) int32: first and last time; likewise
-
-    @property
-    def split(self) -> bool:
-        return self.splits > 1
-
-
-def _share(kernel: str, x: Tensor, B: Tensor) -> tuple[int, dict[str, Any]]:
-    """Programs that share a head, and the constants of a program."""
-    width = x.shape[3]
-    NP = max(MIN_DOT, triton.next_power_of_2(B.shape[3]))
-    row = pick_blocks(f"ssd.{kernel}", x.device, bytes=x.element_size(), states=NP)
-    BP = max(MIN_DOT, min(row["channels"], triton.next_power_of_2(width)))
-    constants = {
-        "P": width,
-        "N": B.shape[3],
-        "BP": BP,
-        "NP": min(NP, row["states"]),
-        "Q": chunk_steps(x, B),
-        "PRECISION": "ieee" if x.dtype == torch.float32 else "tf32",
-        **row.settings,
-    }
-    return triton.cdiv(width, BP), constants
-
-
-def _plan(x: Tensor, B: Tensor, cu_seqlens: Tensor | None) -> _Plan:
-    _, steps, heads, _ = x.shape
-    Q = chunk_steps(x, B)
-    sequences = state_rows(x, cu_seqlens)
-    programs = heads * _share("forward", x, B)[0]
-    if cu_seqlens is None:  # packed ones count as one
-        programs *= sequences
-    chunks = triton.cdiv(steps, Q)  # of a row
-    full = PROGRAMS * multiprocessors(x.device)
-    wanted = triton.cdiv(full, max(programs, 1)) if programs <= full // 2 else 1
-    splits = max(1, min(wanted, chunks // MIN_SPAN))
-    span = max(1, triton.cdiv(chunks, splits))
-    splits = max(1, triton.cdiv(chunks, span))
-    if cu_seqlens is None:
-        return _Plan(sequences, Q, span, splits, sequences * splits, None, None)
-    num_spans = steps // (span * Q) + sequences
-    spans, table = _packed(cu_seqlens, Q, span, num_spans, num_chunks(x, B, cu_seqlens))
-    return _Plan(sequences, Q, span, splits, num_spans, spans, table)
-
-
-def _packed(
-    cu_seqlens: Tensor, Q: int, span: int, num_spans: int, num_chunks: int
-) -> tuple[Tensor, Tensor]:
-    """Tables of the spans and chunks of packed sequences, made without waiting for the device.
-
-    A sequence without a step has one span, which hands its state on. Spans and chunks past those
-    in use have no steps, and are nobody's last.
-    """
-    ends = cu_seqlens.long()
-    start, end = ends[:-1], ends[1:]
-    counts = ((end - start + span * Q - 1) // (span * Q)).clamp(min=1)
-    past = counts.cumsum(0)  # number of the first span after each sequence
-    i = torch.arange(num_spans, device=ends.device)
-    found = torch.searchsorted(past, i, right=True)
-    used = found < start.shape[0]
-    seq = found.clamp(max=start.shape[0] - 1)
-    first = (past - counts)[seq]
-    begin = torch.minimum(start[seq] + (i - first) * span * Q, end[seq])
-    stop = torch.where(used, torch.minimum(begin + span * Q, end[seq]), begin)
-    last = torch.where(used, past[seq] - 1, -1)
-    first_chunk = start // Q + torch.arange(start.shape[0], device=ends.device)
-    i_chunk = first_chunk[seq] + (i - first) * span
-    spans = torch.stack((seq, begin, stop, torch.where(used, first, i), last, i_chunk), 1).int()
-
-    j = torch.arange(num_chunks, device=ends.device)
-    owner = torch.searchsorted(first_chunk, j, right=True) - 1
-    begin = start[owner] + (j - first_chunk[owner]) * Q
-    chunks = torch.stack((begin, torch.minimum(begin + Q, end[owner])), 1).int()
-    return spans, chunks.contiguous()
 
 
 def forward(
@@ -141,12 +52,14 @@ def forward(
     out = torch.empty_like(x)
     state = empty_state(x, B, cu_seqlens)
     checkpoints = empty_checkpoints(x, B, cu_seqlens, save, "gpu")
-    plan = _plan(x, B, cu_seqlens)
+    plan = plan_of(x, B, cu_seqlens)
     if not (plan.sequences and heads):
         return out, state, checkpoints
     sizes = _sizes(delta, A, delta_bias, softplus, low, high, slopes=False)
     parts = _parts(plan, x, B)
-    blocks, constants = _share("forward", x, B)
+    blocks, constants = share_of("forward", x, B)
+    # The states that are kept let all chunks make their outputs at once.
+    apart = save and plan.steps < x.shape[1]
     with torch.cuda.device_of(x):
         for output in (False, True) if plan.split else (True,):
             launch(
@@ -179,7 +92,34 @@ def forward(
                 *_strides(resets, 2),
                 **constants,
                 OUTPUT=output,
+                EMIT=output and not apart,
                 SPLIT=x.dtype != torch.float32,
+            )
+        if apart:
+            launch(
+                emit_kernel,
+                (heads, checkpoints.shape[0]),
+                checkpoints,
+                x,
+                *sizes[:2],
+                B,
+                C,
+                D,
+                z,
+                _bytes(resets),
+                plan.chunks,
+                out,
+                x.shape[1],
+                heads,
+                heads // B.shape[2],
+                *x.stride(),
+                *_strides(z, 4),
+                *out.stride(),
+                *B.stride(),
+                *C.stride(),
+                *_strides(resets, 2),
+                *_strides(D, 2),
+                **share_of("outputs", x, B)[1],
             )
     return out, state, checkpoints
 
@@ -212,34 +152,66 @@ def backward(
     groups = B.shape[2]
     dout = torch.zeros_like(x) if dout is None else dout
     dx, ddelta, dA, dB, dC, dz, dh0 = empty_gradients(x, delta, A, B, C, z, initial_state)
-    plan = _plan(x, B, cu_seqlens)
+    plan = plan_of(x, B, cu_seqlens)
     gradients = torch.empty_like(checkpoints)  # of the states after the chunks
     first = x.new_empty((plan.sequences, *x.shape[2:], B.shape[3]), dtype=torch.float32)
     parts = _parts(plan, x, B)
     ddt, dlog = x.new_empty((2, rows, heads, steps), dtype=torch.float32)
     count = num_chunks(x, B, cu_seqlens)
     dD = x.new_empty((count, *x.shape[2:]), dtype=torch.float32)
+    pairs = x.new_empty((count, heads, plan.steps, plan.steps))  # what heads give to dB and dC
     full = PROGRAMS * multiprocessors(x.device)
-    shares = min(heads // groups, triton.cdiv(full, max(1, count * groups)))
+    shares = max(1, min(heads // groups, round(full / max(1, count * groups))))
     per_share = triton.cdiv(heads // groups, max(1, shares))
     shares = triton.cdiv(heads // groups, max(1, per_share))
     dBs, dCs = dB.unsqueeze(0), dC.unsqueeze(0)
     if shares != 1:
         dBs, dCs = x.new_empty((2, shares, *B.shape), dtype=torch.float32)
+    dy = dout if z is None else x.new_empty(x.shape)  # before the gate
     if plan.sequences and heads:
         size, log, slope = _sizes(delta, A, delta_bias, softplus, low, high, slopes=True)
-        blocks, constants = _share("gradient", x, B)
+        masks = _bytes(resets), plan.chunks
         with torch.cuda.device_of(x):
+            launch(
+                outputs_kernel,
+                (heads, count),
+                dout,
+                checkpoints,
+                x,
+                size,
+                log,
+                B,
+                C,
+                z,
+                *masks,
+                D,
+                dy,
+                dz,
+                dlog,
+                steps,
+                heads,
+                heads // groups,
+                *dout.stride(),
+                *x.stride(),
+                *_strides(z, 4),
+                *B.stride(),
+                *C.stride(),
+                *_strides(resets, 2),
+                *_strides(D, 2),
+                *dy.stride(),
+                *_strides(dz, 4),
+                **share_of("outputs", x, B)[1],
+            )
+            blocks, constants = share_of("gradient", x, B)
             for output in (False, True) if plan.split else (True,):
                 launch(
                     gradient_kernel,
                     (heads * blocks, plan.num_spans),
-                    dout,
+                    dy,
                     _dense(dstate),
                     size,
                     log,
                     C,
-                    z,
                     _bytes(resets),
                     plan.spans,
                     gradients,
@@ -250,39 +222,22 @@ def backward(
                     heads // groups,
                     plan.splits,
                     plan.span,
-                    *dout.stride(),
-                    *_strides(z, 4),
+                    *dy.stride(),
                     *C.stride(),
                     *_strides(resets, 2),
                     **constants,
                     OUTPUT=output,
                 )
-            # What the two kernels of the chunks take alike.
-            given = (
-                dout,
-                checkpoints,
-                gradients,
-                x,
-                size,
-                log,
-                B,
-                C,
-                z,
-                _bytes(resets),
-                plan.chunks,
-            )
-            strides = (
-                *dout.stride(),
-                *x.stride(),
-                *_strides(z, 4),
-                *B.stride(),
-                *C.stride(),
-                *_strides(resets, 2),
-            )
+            given = dy, checkpoints, gradients, x, size, log
+            strides = *dy.stride(), *x.stride()
             launch(
                 heads_kernel,
-                (count, groups * shares),
+                (heads, count),
                 *given,
+                B,
+                C,
+                *masks,
+                pairs,
                 slope,
                 A,
                 D,
@@ -290,36 +245,43 @@ def backward(
                 ddt,
                 dlog,
                 dD,
-                dz,
                 steps,
                 heads,
                 heads // groups,
-                per_share,
                 *strides,
+                *B.stride(),
+                *C.stride(),
+                *_strides(resets, 2),
                 A.stride(-1),
                 *_strides(D, 2),
                 *dx.stride(),
-                *_strides(dz, 4),
-                **_share("heads", x, B)[1],
+                **share_of("heads", x, B)[1],
                 BY_STEP=A.ndim == 3,
             )
-            constants = _share("shared", x, B)[1]
-            launch(
-                shared_kernel,
-                (count, groups * shares, triton.cdiv(B.shape[3], constants["NP"])),
-                *given,
-                dBs,
-                dCs,
-                steps,
-                heads,
-                groups,
-                heads // groups,
-                per_share,
-                *strides,
-                *dBs.stride(),
-                *dCs.stride(),
-                **constants,
-            )
+            constants = share_of("shared", x, B)[1]
+            for sums, of_b in ((dBs, True), (dCs, False)):
+                launch(
+                    shared_kernel,
+                    (count, groups * shares, triton.cdiv(B.shape[3], constants["NP"])),
+                    *given,
+                    B,
+                    C,
+                    *masks,
+                    pairs,
+                    sums,
+                    steps,
+                    heads,
+                    groups,
+                    heads // groups,
+                    per_share,
+                    *strides,
+                    *B.stride(),
+                    *C.stride(),
+                    *_strides(resets, 2),
+                    *sums.stride(),
+                    **constants,
+                    OF_B=of_b,
+                )
     ddt, dlog = ddt.mT, dlog.mT
     if initial_state is not None:
         dh0.copy_(first)
@@ -408,7 +370,7 @@ def _framed(x: Tensor | None, axes: int) -> tuple[int, ...]:
     return (row, *rest) if x.ndim == axes else (row, 0, *rest)
 
 
-def _parts(plan: _Plan, x: Tensor, B: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def _parts(plan: Plan, x: Tensor, B: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """Memory for what the first pass over the spans leaves to the second."""
     if not plan.split:
         return None, None

@@ -76,7 +76,7 @@ def test_the_quadratic_form_is_the_recurrence(case: Case) -> None:
 @in_every_place
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_costs_no_more_than_its_rounding(place: Place, dtype: torch.dtype) -> None:
-    case = Case(T=70, H=1 if place.interpreted else 4, P=20, N=16)
+    case = Case(T=70, H=2 if place.interpreted else 4, P=20, N=16)
     if place.device == "cuda":
         case = Case(B=2, T=300, H=4, P=64, N=128)
     given = inputs(case, dtype=dtype, device=place.device)
@@ -466,6 +466,21 @@ def test_every_shipped_row_of_block_sizes_is_right(place: Place, kernel: str, ro
             case = Case(B=2, T=200, H=4, P=100, N=states, G=2, resets=(70,))
         given = inputs(case, dtype=dtype, device=place.device)
         check(evaluate(given, place.implementation), judge(given), dtype)
+
+
+# Each is compiled otherwise, in whole or half tiles and with as many products unrolled. There are
+# few steps and two heads: how close sums over all of them come is for the tests above.
+@pytest.mark.parametrize("place", PLACES[3:])
+@pytest.mark.parametrize("N", [16, 64, 128, 256])
+@pytest.mark.parametrize("P", [16, 64, 100, 128, 256])
+def test_every_width_is_right_in_16_bits(place: Place, P: int, N: int) -> None:
+    for extras in (False, True):
+        case = Case(T=130, H=2, P=P, N=N, extras=extras)
+        given = inputs(case, dtype=torch.bfloat16, device=place.device)
+        wanted = judge(given)
+        for name in [name for name in wanted if name.split()[-1] in LONG_SUMS]:
+            del wanted[name]
+        check(evaluate(given, place.implementation), wanted, torch.bfloat16, factor=2)
 
 
 def test_memory_too_wide_for_short_offsets_is_copied() -> None:

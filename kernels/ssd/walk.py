@@ -196,9 +196,10 @@ def forward_kernel(
     s_xb, s_xt, s_xh, s_xp, s_zb, s_zt, s_zh, s_zp, s_ob, s_ot, s_oh, s_op,
     s_Bb, s_Bt, s_Bg, s_Bn, s_Cb, s_Ct, s_Cg, s_Cn, s_Dh, s_Dp, s_rb, s_rt,
     P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, NP: tl.constexpr, Q: tl.constexpr,
-    OUTPUT: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
+    OUTPUT: tl.constexpr, EMIT: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Output and last state of a span; without OUTPUT its end from a zero state, and its decay."""
+    """Output and last state of a span; without OUTPUT its end from a zero state, and its decay.
+    Without EMIT the output is left to ``emit_kernel``."""
     i_h = tl.program_id(0) // tl.cdiv(P, BP)
     i_span = tl.program_id(1)
     i_row, i_seq, start, end, first, last, i_chunk = place_of_span(
@@ -251,7 +252,7 @@ def forward_kernel(
             q_B = tile(p_B, i_row, s_Bb, t0, s_Bt, i_g, s_Bg, o, n, s_Bn)
             b = tl.load(q_B, mask=ok_N, other=0.0).to(x.dtype)
             dt, coarse, fine = load_sizes(p_size, p_log, (i_row * H + i_h) * T + t0, o, ok)
-            if OUTPUT:
+            if EMIT:
                 q_C = tile(p_C, i_row, s_Cb, t0, s_Ct, i_g, s_Cg, o, n, s_Cn)
                 c = tl.load(q_C, mask=ok_N, other=0.0).to(x.dtype)
                 y = _emit(h, x, b, c, dt, coarse, fine, Q, PRECISION)
@@ -263,7 +264,7 @@ def forward_kernel(
                     y *= z * sigmoid(z)
                 q_out = tile(p_out, i_row, s_ob, t0, s_ot, i_h, s_oh, o, p, s_op)
                 tl.store(q_out, y.to(p_out.dtype.element_ty), mask=ok_P)
-            else:
+            if not OUTPUT:
                 log += tl.sum(coarse, axis=0) + tl.sum(fine, axis=0)
             h = _advance(h, x, b, dt, coarse, fine, SPLIT, PRECISION)
     if OUTPUT:
@@ -277,11 +278,10 @@ def forward_kernel(
 
 @triton.jit
 def gradient_kernel(
-    p_dout, p_dh, p_size, p_log, p_C, p_z, p_resets, p_spans,
+    p_dy, p_dh, p_size, p_log, p_C, p_resets, p_spans,
     p_g, p_dh0, p_part, p_decay,
     T, H, per_group, splits, SPAN,
-    s_gb, s_gt, s_gh, s_gp, s_zb, s_zt, s_zh, s_zp,
-    s_Cb, s_Ct, s_Cg, s_Cn, s_rb, s_rt,
+    s_yb, s_yt, s_yh, s_yp, s_Cb, s_Ct, s_Cg, s_Cn, s_rb, s_rt,
     P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, NP: tl.constexpr, Q: tl.constexpr,
     OUTPUT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -329,17 +329,13 @@ def gradient_kernel(
         for k in range(0, count):
             ok = (t < end) & (i_piece == count - 1 - k)
             ok_P = ok[:, None] & p_ok[None, :]
-            q_dout = tile(p_dout, i_row, s_gb, t0, s_gt, i_h, s_gh, o, p, s_gp)
-            dy = tl.load(q_dout, mask=ok_P, other=0.0)
+            q_dy = tile(p_dy, i_row, s_yb, t0, s_yt, i_h, s_yh, o, p, s_yp)
+            dy = tl.load(q_dy, mask=ok_P, other=0.0)
             q_C = tile(p_C, i_row, s_Cb, t0, s_Ct, i_g, s_Cg, o, n, s_Cn)
             c = tl.load(q_C, mask=ok[:, None] & n_ok[None, :], other=0.0).to(dy.dtype)
             _, coarse, fine = load_sizes(p_size, p_log, (i_row * H + i_h) * T + t0, o, ok)
             since = tl.math.exp2(tl.cumsum(coarse, 0) + tl.cumsum(fine, 0))
             wide = dy.to(tl.float32) * since[:, None]
-            if p_z is not None:
-                q_z = tile(p_z, i_row, s_zb, t0, s_zt, i_h, s_zh, o, p, s_zp)
-                z = tl.load(q_z, mask=ok_P, other=0.0).to(tl.float32)
-                wide *= z * sigmoid(z)
             total = tl.sum(coarse, axis=0) + tl.sum(fine, axis=0)
             g = g * tl.math.exp2(total)
             g = dot(tl.trans(wide.to(dy.dtype)), c, g, PRECISION)
