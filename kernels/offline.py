@@ -19,7 +19,7 @@ from audiomamba.errors import BackendError
 from audiomamba.kernels import dispatch
 from audiomamba.kernels.launching import warmup
 
-__all__ = ["Usage", "compiling_for", "unset", "usage"]
+__all__ = ["Usage", "compiling_for", "usage"]
 
 # An instruction of a disassembly: its name and its operands.
 INSTRUCTION = re.compile(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(\S+)\s*(.*?);")
@@ -27,12 +27,19 @@ INSTRUCTION = re.compile(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(\S+)\s*(.*?
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a kernel takes: registers and spilled bytes a thread, shared bytes a program."""
+    """What a kernel takes: registers and spilled bytes a thread, shared bytes a program; and the
+    uniform registers that it reads before an instruction sets them.
+
+    There are none of those if the assembler is right. That of Triton 3.6 was not: where many
+    addresses of operands of Hopper's products were made before a loop, it lost where two of them
+    start from, and the product read anywhere. Other tile sizes or stages avoid it.
+    """
 
     registers: int
     spilled: int
     shared: int
     warps: int
+    unset: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -91,21 +98,16 @@ def usage(kernel: Any) -> Usage:
     said = _said_by("cuobjdump", kernel, "-res-usage")
     found = dict(re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", said))
     return Usage(
-        int(found["REG"]), int(found["STACK"]), kernel.metadata.shared, kernel.metadata.num_warps
+        int(found["REG"]),
+        int(found["STACK"]),
+        kernel.metadata.shared,
+        kernel.metadata.num_warps,
+        _unset_in(_said_by("nvdisasm", kernel)),
     )
 
 
-def unset(kernel: Any) -> list[str]:
-    """Uniform registers that a kernel compiled for NVIDIA reads before an instruction sets them.
-
-    None, if the assembler is right. That of Triton 3.6 was not: where many addresses of operands of
-    Hopper's products were made before a loop, it lost where two of them start from, and the product
-    read anywhere. Other tile sizes or stages avoid it.
-    """
-    return _unset_in(_said_by("nvdisasm", kernel))
-
-
-def _unset_in(disassembly: str) -> list[str]:
+def _unset_in(disassembly: str) -> tuple[str, ...]:
+    """Uniform registers that are read, in the order of the lines, before one of them sets them."""
     known: set[int] = set()
     lost: list[str] = []
     for line in disassembly.splitlines():
@@ -129,7 +131,7 @@ def _unset_in(disassembly: str) -> list[str]:
         known |= reads
         if target:
             known.update(range(int(target[1]), int(target[1]) + count))
-    return lost
+    return tuple(lost)
 
 
 def _said_by(tool: str, kernel: Any, *options: str) -> str:
@@ -170,7 +172,7 @@ def main() -> None:
                             f"{op:7} {str(dtype).removeprefix('torch.'):9} {what:28} "
                             f"{kernel.name:18} {took.registers:4} {took.spilled:6} "
                             f"{took.shared:7} {took.warps:3} warps"
-                            f"{''.join(f' {name} unset' for name in unset(kernel))}",
+                            f"{''.join(f', {name} unset' for name in took.unset)}",
                             flush=True,
                         )
 

@@ -3,9 +3,9 @@
 ``python -m audiomamba.kernels.search [OP ...] [--kernel NAME ...] [--budget-s 300] [--json]``
 tries, for calls of the ops' benches (``candidates``), rows around the one that ``blocks.TABLES``
 ships. Processes compile them ahead, as many at once as there are processors, and those that spill
-much or do not fit are left out. Each of the rest must give what the shipped row gives, and is then
-timed as the benches time. What was found is printed as a row for ``blocks.py``; nothing is written
-there.
+much, do not fit or came out wrong (``Usage.unset``) are left out. Each of the rest must give what
+the shipped row gives, and is then timed as the benches time. What was found is printed as a row for
+``blocks.py``; nothing is written there.
 
 Without a GPU it says what the assembler makes of each row, for ``--arch``.
 """
@@ -255,6 +255,7 @@ def _compiled(i: int, row: Blocks, arch: int) -> Usage | str:
         max((used.spilled for used in all_used), default=0),
         max((used.shared for used in all_used), default=0),
         max((used.warps for used in all_used), default=0),
+        tuple(name for used in all_used for name in used.unset),
     )
 
 
@@ -273,18 +274,20 @@ def _alike(row: Blocks, other: Blocks) -> bool:
     return _key(row) == _key(other)
 
 
-def _too_much(used: Usage | None) -> str:
+def _unfit(used: Usage | None) -> str:
     if used is not None and used.spilled > MOST_SPILLED:
         return f"not tried: spills {used.spilled} bytes a thread"
     if used is not None and used.shared > SHARED_BYTES:
         return f"not tried: wants {used.shared} bytes of shared memory"
+    if used is not None and used.unset:
+        return f"not tried: reads {', '.join(used.unset)} unset"
     return ""
 
 
 def _read(row: Blocks, used: Usage | str | None) -> Tried:
     if isinstance(used, str):
         return Tried(row, reason=used)
-    return Tried(row, reason=_too_much(used), used=used)
+    return Tried(row, reason=_unfit(used), used=used)
 
 
 def _alive() -> bool:

@@ -114,17 +114,19 @@ def test_a_row_that_is_hardly_faster_is_no_find(monkeypatch: pytest.MonkeyPatch)
     assert best(search(fake(FAST), SHIPPED, call, time_of), SHIPPED) is None
 
 
-def test_what_spills_much_or_does_not_fit_is_not_run() -> None:
+def test_what_spills_much_does_not_fit_or_came_out_wrong_is_not_run() -> None:
     said: dict[int, Usage | str] = {
         8: Usage(255, 5000, 0, 1),  # the shipped row is run in any case
         16: Usage(255, 5000, 0, 1),
         32: Usage(64, 0, 300_000, 2),
+        64: Usage(64, 0, 0, 2, ("UR38",)),
         128: "failed: no such layout",
     }
-    rows = (FAST, SLOW, FAILS)
+    rows = (FAST, SLOW, WRONG, FAILS)
     found = search(fake(*rows), SHIPPED, call, time_of, lambda row: said[row["channels"]])
     assert [tried.row for tried in found if tried.microseconds] == [SHIPPED]
-    assert [tried.reason.split()[-1] for tried in found[1:]] == ["thread", "memory", "layout"]
+    said_last = [tried.reason.split()[-1] for tried in found[1:]]
+    assert said_last == ["thread", "memory", "unset", "layout"]
 
 
 def test_without_time_or_a_right_answer_nothing_is_tried() -> None:
