@@ -8,24 +8,9 @@ from torch import Tensor
 from audiomamba.kernels.blocks import multiprocessors, pick_blocks
 from audiomamba.kernels.launching import launch
 from audiomamba.kernels.ssd.op import empty_checkpoints, empty_gradients, empty_state, num_chunks
-from audiomamba.kernels.ssd.pairs import (
-    emit_kernel,
-    heads_kernel,
-    outputs_kernel,
-    shared_kernel,
-)
-from audiomamba.kernels.ssd.plan import (
-    PROGRAMS,
-    Plan,
-    plan_of,
-    share_of,
-)
-from audiomamba.kernels.ssd.walk import (
-    forward_kernel,
-    gradient_kernel,
-    sizes_kernel,
-    step_kernel,
-)
+from audiomamba.kernels.ssd.pairs import emit_kernel, heads_kernel, outputs_kernel, shared_kernel
+from audiomamba.kernels.ssd.plan import PROGRAMS, Plan, plan_of, share_of
+from audiomamba.kernels.ssd.walk import forward_kernel, gradient_kernel, sizes_kernel, step_kernel
 
 __all__ = ["backward", "forward", "step_"]
 

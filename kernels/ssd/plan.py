@@ -10,7 +10,7 @@ from torch import Tensor
 from audiomamba.kernels.blocks import multiprocessors, pick_blocks
 from audiomamba.kernels.ssd.op import chunk_steps, num_chunks, state_rows
 
-__all__ = ["PROGRAMS", "Plan", "padded_states", "plan_of", "precision", "share_of"]
+__all__ = ["PROGRAMS", "Plan", "plan_of", "share_of"]
 
 PROGRAMS: Final = 2  # a multiprocessor; below, time is cut into spans
 MIN_SPAN: Final = 4  # chunks; shorter spans would be all first pass
@@ -34,21 +34,10 @@ class Plan:
         return self.splits > 1
 
 
-def padded_states(B: Tensor) -> int:
-    """States of a tile that has them all."""
-    states: int = triton.next_power_of_2(B.shape[3])
-    return max(MIN_DOT, states)
-
-
-def precision(x: Tensor) -> str:
-    """Of products, as Triton takes it."""
-    return "ieee" if x.dtype == torch.float32 else "tf32"
-
-
 def share_of(kernel: str, x: Tensor, B: Tensor) -> tuple[int, dict[str, Any]]:
     """Programs that share a head, and the constants of a program."""
     width = x.shape[3]
-    NP = padded_states(B)
+    NP = max(MIN_DOT, triton.next_power_of_2(B.shape[3]))
     row = pick_blocks(f"ssd.{kernel}", x.device, bytes=x.element_size(), states=NP)
     BP = max(MIN_DOT, min(row["channels"], triton.next_power_of_2(width)))
     constants = {
@@ -57,7 +46,7 @@ def share_of(kernel: str, x: Tensor, B: Tensor) -> tuple[int, dict[str, Any]]:
         "BP": BP,
         "NP": min(NP, row["states"]),
         "Q": chunk_steps(x, B),
-        "PRECISION": precision(x),
+        "PRECISION": "ieee" if x.dtype == torch.float32 else "tf32",
         **row.settings,
     }
     return triton.cdiv(width, BP), constants
