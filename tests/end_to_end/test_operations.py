@@ -152,7 +152,7 @@ def test_figures_ask_for_a_token_of_scope_admin(guarded: Server) -> None:
     assert guarded.get("/metrics", bearer("talk"))[0] == 403
     status, body = guarded.get("/metrics", bearer("chief"))
     assert status == 200
-    assert figures(body)["streams_rejected_total"] >= 0
+    assert "queue_seconds_count" in figures(body)
     assert guarded.get("/v1/models", bearer("chief"))[0] == 200
     assert guarded.get("/healthz")[0] == guarded.get("/readyz")[0] == 200
 
