@@ -338,6 +338,7 @@ TABLES: Final[Mapping[str, Table]] = {
             Blocks({}, {"channels": 32, "states": 64}, 8, stages=1),
         ),
     },
+    # values of the states of a program. rows of a call.
     "ssd.step": {
         ANY: (
             Blocks({"rows": 64}, {"values": 4096}, 4),

@@ -147,7 +147,7 @@ def backward(
     pairs = x.new_empty((count, heads, plan.steps, plan.steps))  # what heads give to dB and dC
     full = PROGRAMS * multiprocessors(x.device)
     shares = max(1, min(heads // groups, round(full / max(1, count * groups))))
-    per_share = triton.cdiv(heads // groups, max(1, shares))
+    per_share = triton.cdiv(heads // groups, shares)
     shares = triton.cdiv(heads // groups, max(1, per_share))
     dBs, dCs = dB.unsqueeze(0), dC.unsqueeze(0)
     if shares != 1:

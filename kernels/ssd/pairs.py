@@ -7,7 +7,7 @@ the latter the rest, and it keeps what the head gives to the gradients of B and 
 of the chunk. ``shared_kernel``, a program for a chunk and a share of the heads of a group, adds
 that up in registers. In fewer kernels they would load less and hold more than there are registers.
 
-What is loaded is loaded before the products that do not wait for it: nothing passes a barrier.
+Loads stand before the products that do not wait for them, as the compiler moves none past one.
 """
 
 import triton
@@ -62,6 +62,13 @@ def _decayed(pairs, coarse, fine, TURNED: tl.constexpr, Q: tl.constexpr):
 
 
 @triton.jit
+def _weights(c, b, dt, coarse, fine, Q: tl.constexpr, PRECISION: tl.constexpr):
+    """W of equation (5), (Q, Q), a step of the output a row."""
+    weights = dot(c, tl.trans(b), None, PRECISION)
+    return (_decayed(weights, coarse, fine, True, Q) * dt[None, :]).to(c.dtype)
+
+
+@triton.jit
 def _sums_from(pairs, Q: tl.constexpr, PRECISION: tl.constexpr):
     """Sums along rows from each place on, (Q, Q): products with ones, as a scan would move the
     pairs through shared memory and back. In 16 bits both halves of a float32 are added."""
@@ -99,11 +106,7 @@ def emit_kernel(
     o = tl.arange(0, Q)
     n_ok = n < N
     t = t0 + o
-    if p_resets is not None:
-        i_piece, count = pieces(p_resets + i_row * s_rb, s_rt, t, end)
-    else:
-        i_piece = o * 0
-        count = 1
+    i_piece, count = pieces(p_resets, i_row, s_rb, s_rt, t, end)
     for k in range(0, count):
         ok = (t < end) & (i_piece == k)
         ok_N = ok[:, None] & n_ok[None, :]
@@ -113,9 +116,7 @@ def emit_kernel(
         since, _ = _ways(coarse, fine)
         q_B = tile(p_B, i_row, s_Bb, t0, s_Bt, i_g, s_Bg, o, n, s_Bn)
         b = tl.load(q_B, mask=ok_N, other=0.0).to(p_x.dtype.element_ty)
-        weights = dot(c, tl.trans(b), None, PRECISION)
-        weights = _decayed(weights, coarse, fine, True, Q) * dt[None, :]
-        weights = weights.to(p_x.dtype.element_ty)
+        weights = _weights(c, b, dt, coarse, fine, Q, PRECISION)
         for i_p in range(0, tl.cdiv(P, BP)):
             p = i_p * BP + tl.arange(0, BP)
             p_ok = p < P
@@ -163,11 +164,7 @@ def outputs_kernel(
     n_ok = n < N
     t = t0 + o
     at = (i_row * H + i_h) * T + t0
-    if p_resets is not None:
-        i_piece, count = pieces(p_resets + i_row * s_rb, s_rt, t, end)
-    else:
-        i_piece = o * 0
-        count = 1
+    i_piece, count = pieces(p_resets, i_row, s_rb, s_rt, t, end)
     for k in range(0, count):
         ok = (t < end) & (i_piece == k)
         ok_N = ok[:, None] & n_ok[None, :]
@@ -178,9 +175,7 @@ def outputs_kernel(
         if p_z is not None:
             q_B = tile(p_B, i_row, s_Bb, t0, s_Bt, i_g, s_Bg, o, n, s_Bn)
             b = tl.load(q_B, mask=ok_N, other=0.0).to(p_x.dtype.element_ty)
-            weights = dot(c, tl.trans(b), None, PRECISION)
-            weights = _decayed(weights, coarse, fine, True, Q) * dt[None, :]
-            weights = weights.to(p_x.dtype.element_ty)
+            weights = _weights(c, b, dt, coarse, fine, Q, PRECISION)
         ends = tl.zeros((Q,), tl.float32)
         for i_p in range(0, tl.cdiv(P, BP)):
             p = i_p * BP + tl.arange(0, BP)
@@ -238,11 +233,7 @@ def heads_kernel(
     n_ok = n < N
     t = t0 + o
     at = (i_row * H + i_h) * T + t0
-    if p_resets is not None:
-        i_piece, count = pieces(p_resets + i_row * s_rb, s_rt, t, end)
-    else:
-        i_piece = o * 0
-        count = 1
+    i_piece, count = pieces(p_resets, i_row, s_rb, s_rt, t, end)
     for k in range(0, count):
         ok = (t < end) & (i_piece == k)
         ok_N = ok[:, None] & n_ok[None, :]
@@ -340,11 +331,7 @@ def shared_kernel(
     n_ok = n < N
     t = t0 + o
     sum = tl.zeros((Q, NP), tl.float32)
-    if p_resets is not None:
-        i_piece, count = pieces(p_resets + i_row * s_rb, s_rt, t, end)
-    else:
-        i_piece = o * 0
-        count = 1
+    i_piece, count = pieces(p_resets, i_row, s_rb, s_rt, t, end)
     for k in range(0, count):
         ok = (t < end) & (i_piece == k)
         pairs = tl.zeros((Q, Q), tl.float32)

@@ -12,7 +12,7 @@ from audiomamba.kernels.ssd.op import chunk_steps, num_chunks, state_rows
 
 __all__ = ["PROGRAMS", "Plan", "plan_of", "share_of"]
 
-PROGRAMS: Final = 2  # a multiprocessor; below, time is cut into spans
+PROGRAMS: Final = 2  # a multiprocessor; below, time is cut into spans, heads into shares
 MIN_SPAN: Final = 4  # chunks; shorter spans would be all first pass
 MIN_DOT: Final = 16  # least side of a product on tensor cores
 

@@ -141,11 +141,17 @@ def place_of_span(p_spans, i_span, T, splits, SPAN, Q: tl.constexpr):
 
 
 @triton.jit
-def pieces(q_resets, s_t, t, stop):
+def pieces(p_resets, i_row, s_b, s_t, t, stop):
     """Number of the piece that each step of a chunk lies in, and how many there are."""
-    started = tl.load(q_resets + t.to(tl.int64) * s_t, mask=t < stop, other=0)
-    i_piece = tl.cumsum((started != 0).to(tl.int32), 0)
-    return i_piece, tl.max(i_piece, axis=0) + 1
+    if p_resets is None:
+        i_piece = t * 0
+        count = 1
+    else:
+        q_resets = p_resets + i_row * s_b
+        started = tl.load(q_resets + t.to(tl.int64) * s_t, mask=t < stop, other=0)
+        i_piece = tl.cumsum((started != 0).to(tl.int32), 0)
+        count = tl.max(i_piece, axis=0) + 1
+    return i_piece, count
 
 
 @triton.jit
@@ -235,11 +241,7 @@ def forward_kernel(
             if p_check is not None:
                 q_check = (p_check + ((i_chunk + i) * H + i_h) * (P * N)) + o_PN
                 tl.store(q_check, h.to(p_check.dtype.element_ty), mask=ok_PN)
-        if p_resets is not None:
-            i_piece, count = pieces(p_resets + i_row * s_rb, s_rt, t, end)
-        else:
-            i_piece = o * 0
-            count = 1
+        i_piece, count = pieces(p_resets, i_row, s_rb, s_rt, t, end)
         for k in range(0, count):
             ok = (t < end) & (i_piece == k)
             if p_resets is not None:
@@ -321,11 +323,7 @@ def gradient_kernel(
         if OUTPUT:
             q_g = (p_g + ((i_chunk + i_c) * H + i_h) * (P * N)) + o_PN
             tl.store(q_g, g.to(p_g.dtype.element_ty), mask=ok_PN)
-        if p_resets is not None:
-            i_piece, count = pieces(p_resets + i_row * s_rb, s_rt, t, end)
-        else:
-            i_piece = o * 0
-            count = 1
+        i_piece, count = pieces(p_resets, i_row, s_rb, s_rt, t, end)
         for k in range(0, count):
             ok = (t < end) & (i_piece == count - 1 - k)
             ok_P = ok[:, None] & p_ok[None, :]
